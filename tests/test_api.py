@@ -225,6 +225,15 @@ def test_what_was_begun_before_keeps_its_request_when_it_cannot_go_on(data: Path
     assert config.load_request(tmp_path / "s") == request
 
 
+def test_going_on_without_the_data_says_what_it_was_made_of(data: Path, tmp_path: Path) -> None:
+    request = config.Request((str(data),), "price", base=("no_such_base",))
+    api.start(request, tmp_path / "s")
+    data.unlink()
+    with pytest.raises(InputError, match="there is no file") as raised:
+        api.restart(request, tmp_path / "s")
+    assert f"was made of {str(data)!r}: put the data there" in raised.value.hint
+
+
 def test_a_network_of_ones_own_is_one_more_regime(data: Path, base: Base, tmp_path: Path) -> None:
     def tower(vocabulary: int) -> nn.Module:
         return Tower(vocabulary)

@@ -110,3 +110,14 @@ def test_the_schema_takes_what_init_writes_and_nothing_else(tmp_path: Path) -> N
         assert list(validator.iter_errors(wrong)), wrong
     described = schema["properties"]["seeds"]
     assert described["description"].startswith("Number of seeds.") and set(schema["properties"]) == set(SETTINGS)
+
+
+def test_what_is_typed_twice_is_joined_or_refused(tmp_path: Path) -> None:
+    words = ("--target", "price", "--regimes", "linear", "--regimes", "frozen,full", "--out", tmp_path)
+    with patch.object(api, "start", side_effect=UsageError("enough")) as begin:
+        call("compare", "x.csv", *words)
+    assert begin.call_args.args[0].regimes == ("linear", "frozen", "full")
+    twice = call("compare", "x.csv", *words, "--target", "size")
+    assert twice.code == 2 and "--target is given 2 times: 'price', 'size'" in twice.err
+    pair = call("compare", "x.csv", "target=price", "target=size", "--out", tmp_path)
+    assert pair.code == 2 and "target is given more than once" in pair.err

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperCommand
 
-from warmstart.errors import flag
+from warmstart.errors import UsageError, flag, join_phrases
 from warmstart.request.parse import KEY_SPELLINGS, key_of, parse_overrides, parse_typed, read_yaml
 from warmstart.settings.groups import SETTINGS, settings_of_command
 from warmstart.settings.setting import Command
@@ -93,7 +93,7 @@ def _parameter(name: str) -> inspect.Parameter:
         known = _completing(each.choices) if each.choices else None
         others = [flag(other) for other, key in KEY_SPELLINGS.items() if key == name]
         option = typer.Option(None, words, *others, metavar=metavar, help=each.help, autocompletion=known)
-    typed: Any = bool | None if each.kind is bool else list[str] | None if each.setting.repeat else str | None
+    typed: Any = bool | None if each.kind is bool else list[str] | None  # a list: what is typed twice is seen
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=typed)
 
 
@@ -113,13 +113,27 @@ def request_from_flags(typed: Mapping[str, Any], command: Command) -> "Request":
     names = set(config.Request.__dataclass_fields__)
     parts = typed["data"] or []
     data = tuple(part for part in parts if not _is_pair(part, names))
-    flags = {k: parse_typed(k, v) for k, v in typed.items() if k not in ("data", CONFIG) and v is not None}
+    named = {k: v for k, v in typed.items() if k not in ("data", CONFIG) and v not in (None, [], ())}
+    flags = {k: parse_typed(k, _once(k, v)) for k, v in named.items()}
     pairs = parse_overrides([part for part in parts if _is_pair(part, names)])
     file = typed.get(CONFIG)
     settings = read_yaml(file) if file else {}
     said = flags | pairs | ({"data": data} if data else {})
     values = {key: value for key, value in (settings | said).items() if value is not None}
     return config.from_mapping(values | {"command": command}, {key: str(file) for key in settings if key not in said})
+
+
+def _once(name: str, given: Any) -> Any:
+    """What was typed after a flag: joined by commas if it takes several values. Raises UsageError if it takes one."""
+    each = SETTINGS[name]
+    if each.kind is bool or each.setting.repeat:
+        return given
+    if each.several:
+        return ",".join(given)
+    if len(given) > 1:
+        typed = join_phrases(given, quote=True)
+        raise UsageError(f"{flag(name)} is given {len(given)} times: {typed}.", "give it once")
+    return given[0]
 
 
 def _is_pair(part: str, names: set[str]) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warmstart.data.tables.read import MEMORY, Table
-from warmstart.errors import UsageError, WarmstartError, shell_word
+from warmstart.errors import InputError, UsageError, WarmstartError, join_phrases, shell_word
 from warmstart.quantities import format_effort
 from warmstart.request import request as config
 from warmstart.request.prepare import options_of, prepare_problem
@@ -93,7 +93,15 @@ def restart(request: config.Request, folder: Path) -> Started:
     kept = folder / TABLE
     if [Path(name).name for name in request.data] == [TABLE] and kept.is_file():  # wherever the folder is now
         request = replace(request, data=(str(kept),))
-    return Started(request, folder, prepare_data(request), fresh=False, began=began)
+    try:
+        prepared = prepare_data(request)
+    except InputError as error:
+        gone = [name for name in request.data if not Path(name).exists()]
+        if not gone:
+            raise
+        where = f"{str(folder)!r} was made of {join_phrases(gone, quote=True)}"
+        raise InputError(error.message, f"{where}: put the data there, or call this where it is found") from error
+    return Started(request, folder, prepared, fresh=False, began=began)
 
 
 def _keep(table: Table, path: Path) -> None:

@@ -130,8 +130,11 @@ def parse_typed(key: str, value: Any) -> Any:
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
     """`key=value` from the command line; `null` for the default."""
-    found = {}
+    found: dict[str, Any] = {}
     for pair in pairs:
-        key, _, value = pair.partition("=")
-        found[key_of(key)] = None if value == "null" else parse_value(key_of(key), value)
+        written, _, value = pair.partition("=")
+        key = key_of(written)
+        if key in found:
+            raise UsageError(f"{key} is given more than once.", f"write {key}= once")
+        found[key] = None if value == "null" else parse_value(key, value)
     return found

@@ -196,14 +196,16 @@ def _small_parts(sizes: dict[str, int], unit: str) -> list[Finding]:
 def _copies(table: Table, schema: Schema, rows: Rows, part: Array) -> list[Finding]:
     images = rows.columns.images
     alone = images is not None and len(schema.columns) == 1
-    found = [] if alone else _copies_of("text", find_duplicates(rows.texts), table, schema, rows, part)
+    words = not schema.columns or any(column.kind == "text" for column in schema.columns)
+    read = "text" if words else "input"
+    found = [] if alone else _copies_of(read, find_duplicates(rows.texts), table, schema, rows, part)
     if images is None:
         return found
     return [*found, *_copies_of("image", find_image_copies(images), table, schema, rows, part)]
 
 
 def _copies_of(read: str, copies: Duplicates, table: Table, schema: Schema, rows: Rows, part: Array) -> list[Finding]:
-    """Of the texts, or of the images."""
+    """Of the texts, of the inputs where none is a text, or of the images."""
     findings = []
     unit = "document" if schema.task in CORPUS else "row"
     for kind, pairs, what in (
@@ -216,7 +218,7 @@ def _copies_of(read: str, copies: Duplicates, table: Table, schema: Schema, rows
             message = f"{who} {what}{copies.bound if kind == 'near-duplicates' else ''}."
             many = kind == "duplicates" and len(again) >= MANY_COPIES * len(rows)
             findings.append(_many_copies(again, rows, unit, read) if many else Finding.of(kind, "note", message, again))
-    if read == "text" or len(schema.columns) == 1:
+    if read != "image" or len(schema.columns) == 1:
         findings += _contradictions(rows, copies, read)
     both = np.concatenate([copies.exact, copies.near])
     parts = part[rows.numbers[both]] if len(both) else both
@@ -224,7 +226,7 @@ def _copies_of(read: str, copies: Duplicates, table: Table, schema: Schema, rows
     if len(across):
         tested = np.unique(rows.numbers[across][part[rows.numbers[across]] == 2])
         column = shared_across_split(table, schema, rows.numbers[both] - 1)
-        copy = "a copy or near copy" if read == "text" else "a copy or near copy of their image"
+        copy = "a copy or near copy" if read != "image" else "a copy or near copy of their image"
         among = f"{'has' if len(tested) == 1 else 'have'} {copy} among the training {unit}s"
         memory = "it tests" if len(tested) == 1 else "they test"
         message = f"{len(tested):,} of {(part == 2).sum():,} test {unit}s {among}, so {memory} memory."
