@@ -18,7 +18,7 @@ help:
 	@echo "make test-lowest   some tests with the lowest torch and transformers that are allowed; downloads gigabytes"
 	@echo "make docs    the documentation as a site, in site/; a warning is an error"
 	@echo "make docs-test   run the commands in README and docs/ on generated data; takes many minutes"
-	@echo "make bench   the benchmarks; minutes to hours"
+	@echo "make bench [PART=cheap DATA=FOLDER]   lists the parts of the benchmarks, or runs one; two hours at most"
 	@echo "make torture [TIME=10m]   does what was saved survive kills, damage and a full disk?"
 	@echo "make hostile [TIME=10m]   do strangers' files and hard surroundings do any harm?"
 	@echo "make picture draw docs/architecture.svg and its list of files from the code"
@@ -50,11 +50,9 @@ docs: $(DOCS)/.installed
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet
 	@echo "Open site/index.html. Its search needs a server: python3 -m http.server --directory site"
 
-DATA ?= debian.parquet
 
 bench: $(VENV)/.bench
-	$(BIN)/python benchmarks/run.py all --data $(DATA)
-	@set -e; for script in start tax quality; do echo "$$script"; $(BIN)/python benchmarks/$$script.py; done
+	$(BIN)/python benchmarks/bench.py $(PART) $(if $(DATA),--data $(DATA))
 
 torture: $(VENV)/.test
 	$(BIN)/python -m torture $(if $(TIME),--time $(TIME))

@@ -1,6 +1,8 @@
 """Benchmarks: the arithmetic of the harness, on sides that only pretend to work."""
 
 import json
+import re
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot, pad
 
+import bench
 import forgetting
 import harness
 import peers
@@ -341,3 +344,46 @@ def test_strengths_of_the_pull_are_measured_beside_none(
     assert [row["setting"] for row in rows] == [0, 2500] and "minus none" in rows[1]
     assert 0 < rows[1]["drift"] < rows[0]["drift"]
     assert "l2-sp=2500: accuracy" in capsys.readouterr().out
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+FOLDER = Path(bench.__file__).parent
+MODULES = {  # that are no scripts: what others import
+    *("autogluon_peer", "bench", "c1", "c2", "c3", "c4", "c6", "gpu_parts", "gpu_texts", "harness", "l1", "l2"),
+    *("ludwig_head", "many_rows", "peers", "real_tables", "table", "texts"),
+}
+BY_HAND = {"small_cnn"}  # one setting at a time
+
+
+@pytest.mark.parametrize("name", bench.PARTS)
+def test_the_commands_of_a_part_are_what_its_scripts_take(name: str) -> None:
+    for command in bench.PARTS[name].commands:
+        script, *words = command.split()
+        source = (FOLDER / script).read_text()
+        taken = re.findall(r"add_argument\(\s*\"([^\"]+)\"([^\n]*)", source)
+        flags = [word for word in words if word.startswith("--")]
+        assert set(flags) <= {flag for flag, _ in taken}, command
+        needed = {flag for flag, rest in taken if "required=True" in rest}
+        assert needed <= set(flags), command
+        if any(not flag.startswith("-") and "nargs" not in rest for flag, rest in taken):
+            assert words and not words[0].startswith("--"), command
+
+
+def test_every_script_is_in_a_part() -> None:
+    scripts = {path.stem for path in FOLDER.glob("*.py")} - MODULES - BY_HAND
+    run_by_parts = {Path(command.split()[0]).stem for part in bench.PARTS.values() for command in part.commands}
+    assert scripts <= run_by_parts and all(part.hours <= 2 or part.resumable for part in bench.PARTS.values())
+
+
+def test_a_part_that_takes_too_long_is_stopped_and_one_that_fails_says_so(tmp_path: Path) -> None:
+    stopped = tmp_path / "stopped"
+    slow = (
+        f"import pathlib, time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: pathlib.Path({str(stopped)!r}).touch()"
+    )
+    quick = [sys.executable, "-c", ""]
+    assert bench.run([quick, quick], 60)
+    assert not bench.run([[sys.executable, "-c", slow]], 2) and stopped.exists()
+    with pytest.raises(SystemExit) as raised:
+        bench.run([[sys.executable, "-c", "raise SystemExit(3)"], quick], 60)
+    assert raised.value.code == 3

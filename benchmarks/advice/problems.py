@@ -42,7 +42,7 @@ from sources import (
 
 Kind = Literal["classification", "regression"]
 Reads = Literal["text", "text and columns", "columns", "image"]
-CHEAP = ("constant", "linear", "boosted", "embedded", "frozen", "scratch-dnn", "scratch-cnn")
+CHEAP = ("constant", "linear", "boosted", "embedded", "frozen", "scratch-dnn")
 CHOSEN_ON = (
     "packages",
     "licenses",
