@@ -89,6 +89,7 @@ def main() -> None:
     parser.add_argument("--budget", default="none", help="for each of the three comparisons, such as 10m")
     parser.add_argument("--reads", nargs="+", choices=[*READS], default=[*READS])
     parser.add_argument("--regimes", nargs="+", help="default: those of a comparison")
+    parser.add_argument("--image-size", type=int, default=64, help="pixels a side that every regime reads")
     parser.add_argument("--out", type=Path, default=RESULTS / "photo_catalog.json")
     asked = parser.parse_args()
     table = catalog(asked.rows, asked.seed)
@@ -97,6 +98,7 @@ def main() -> None:
             path = Path(folder) / "catalog.parquet"
             table.to_parquet(path)
             settings: dict[str, Any] = {"text": READS[name]} if READS[name] else {}
+            settings |= {"image_size": asked.image_size} if name != "columns" else {}
             suited = [each for each in asked.regimes or () if name != "photo" or each != "boosted"]
             settings |= {"regimes": suited} if suited else {}
             settings |= {"budget": asked.budget} if asked.budget != "none" else {}
@@ -105,12 +107,14 @@ def main() -> None:
                 {
                     "regime": row["name"],
                     "score": row["score"],
+                    "rows": row["rows"],
                     "interval": row["interval"],
                     "seconds": row["cost"]["seconds"],
                 }
                 for row in study.comparison.to_json()["regimes"]
             ]
-        found = {"rows": asked.rows, "seed": asked.seed, "reads": name, "floor": round(FLOOR, 4), "regimes": lines}
+        found: dict[str, Any] = {"rows": asked.rows, "seed": asked.seed, "reads": name, "image_size": asked.image_size}
+        found |= {"floor": round(FLOOR, 4), "regimes": lines}
         for line in lines:
             print(name, *line.values(), flush=True)
         known = json.loads(asked.out.read_text())["results"] if asked.out.exists() else []

@@ -136,11 +136,15 @@ def test_results_become_tables_and_curves(
 
     monkeypatch.setattr(replay, "learned", learned)
     monkeypatch.setattr(replay, "BOOTSTRAPS", 20)
+    monkeypatch.setattr(replay, "UNTUNED", 1.0)
     # a second problem on which constants were chosen
     monkeypatch.setitem(GIVEN, "third", GIVEN["other"])
     more = {unit: [*logged.whole_ones(log, unit)] for unit in logged.UNITS}
+    monkeypatch.setitem(GIVEN, "quick", GIVEN["other"])
     for found in more.values():
-        found.append(replace(found[1], name="third"))
+        quick = replace(found[1], name="quick", costs=dict.fromkeys(found[1].costs, 0.0))
+        quick = replace(quick, searches=dict.fromkeys(quick.searches, (0.0, 0.0)))
+        found += [replace(found[1], name="third"), quick]
     found = json.loads(json.dumps(replay.results(more)))
     assert taught == [["other", "third"]], "nothing is learned from the problems that figures are reported on"
     pages = [tmp_path / name for name in ("README.md", "advise.md", "evidence.md")]
@@ -158,8 +162,9 @@ def test_results_become_tables_and_curves(
     assert (
         said["advise.md"].count("problems from sources") == 1 and said["README.md"].count("problems from sources") == 2
     )
+    assert "in under two minutes there: quick." in said["advise.md"]
     assert "| one: made up | nobody's | 200 | `full` (50) | `full` |" in said["evidence.md"]
-    assert "| fine-tuned | 1 (1) |" in said["evidence.md"] and "| linear | 2 (2) |" in said["evidence.md"]
+    assert "| fine-tuned | 1 (1) |" in said["evidence.md"] and "| linear | 3 (3) |" in said["evidence.md"]
     drawn = ElementTree.parse(tmp_path / "evidence.svg").getroot()
     assert len(drawn.findall(".//{*}path")) >= 3 * 7
 

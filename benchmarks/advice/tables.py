@@ -59,6 +59,9 @@ def summary(found: Mapping[str, Any], halves: Sequence[str] = ("reported", "chos
             *map(_line, rows),
             "",
         ]
+    if found["compared_in_full"]:
+        quick = ", ".join(found["compared_in_full"])
+        lines += [f"Not in this table, since `advise` compares everything in under two minutes there: {quick}.", ""]
     return "\n".join(lines)
 
 
