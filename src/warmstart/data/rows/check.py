@@ -226,9 +226,10 @@ def _copies_of(read: str, copies: Duplicates, table: Table, schema: Schema, rows
     if len(across):
         tested = np.unique(rows.numbers[across][part[rows.numbers[across]] == 2])
         column = shared_across_split(table, schema, rows.numbers[both] - 1)
-        copy = "a copy or near copy" if read != "image" else "a copy or near copy of their image"
-        among = f"{'has' if len(tested) == 1 else 'have'} {copy} among the training {unit}s"
-        memory = "it tests" if len(tested) == 1 else "they test"
+        one = len(tested) == 1
+        of_image = f" of {'its' if one else 'their'} image" if read == "image" else ""
+        among = f"{'has' if one else 'have'} a copy or near copy{of_image} among the training {unit}s"
+        memory = "it tests" if one else "they test"
         message = f"{len(tested):,} of {(part == 2).sum():,} test {unit}s {among}, so {memory} memory."
         group = f"--group {shell_word(column)}" if column else "a coarser --group" if schema.group else ""
         hint = f"pass {group} to keep copies on one side, or drop them" if group else "drop the copies"
