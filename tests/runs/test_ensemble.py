@@ -19,7 +19,7 @@ from warmstart.results.bootstrap import mean_score
 from warmstart.results.comparison import Comparison
 from warmstart.results.outputs import load_outputs
 from warmstart.runs.ensemble import choose_weights
-from warmstart.study.compare import run_comparison
+from warmstart.study.compare import _without_single, run_comparison
 from warmstart.tasks.classification import Classification
 from warmstart.tasks.regression import Regression
 from warmstart.tasks.tasks import task_for
@@ -80,6 +80,23 @@ def test_an_ensemble_whose_member_was_changed_is_refused(base: Base, tmp_path: P
     (folder / "members" / member / "members").mkdir()
     with pytest.raises(InputError, match="an ensemble in an ensemble"):
         load_model(folder)
+
+
+@pytest.mark.parametrize(("second", "listed"), [(["full"], False), (["full", "linear"], True)])
+def test_a_mean_of_one_regime_is_not_listed_beside_it(second: list[str], listed: bool) -> None:
+    runs = make_runs(ERRORS | {"ensemble": 0.47}, seeds=2, higher_is_better=False)
+    members = {0: ["full"], 1: second}
+    ids = {(run.regime, run.seed): run.id for run in runs}
+    made = [
+        replace(run, settings={"weights": {ids[name, run.seed]: 1.0 for name in members[run.seed]}})
+        if run.regime == "ensemble"
+        else run
+        for run in runs
+    ]
+    found = _without_single(make_comparison(made))
+    assert ("ensemble" in found.names) == listed and len(found.caveats) == (not listed)
+    if not listed:
+        assert "no mean of several regimes does better than `full` alone" in found.caveats[0]
 
 
 def outputs_with_noise(task: Regression, targets: Array, deviations: tuple[float, ...]) -> list[Array]:

@@ -284,7 +284,8 @@ def run_comparison(
     runs = list(study.results.runs.values())
     best = best_lengths(study.plan, runs)
     more = sum(done.cost.flops for done in runs) - sum(done.cost.flops for done in best)
-    comparison = _without_dropped(replace(make_comparison(study.plan, best, folder), unranked_flops=more), study)
+    comparison = _without_single(replace(make_comparison(study.plan, best, folder), unranked_flops=more))
+    comparison = _without_dropped(comparison, study)
     save_comparison(comparison, folder)
     yield from refit_winner(study, comparison, advice_for(comparison))
     return comparison
@@ -308,6 +309,18 @@ def _forget(study: StudyState) -> None:
     for path in study.folder.glob("runs/*/run.json"):
         if len(load_run(path.parent).scores) > test:
             shutil.rmtree(path.parent)
+
+
+def _without_single(comparison: Comparison) -> Comparison:
+    """Without the ensemble if it has one member, whichever the seed: it is that regime under another name."""
+    members = [set(run.settings["weights"]) for run in comparison.runs if run.regime == ENSEMBLE and not run.failed]
+    if not members or any(len(each) > 1 for each in members):
+        return comparison
+    ids = set.union(*members)
+    names = [f"`{name}`" for name in dict.fromkeys(run.regime for run in comparison.runs if run.id in ids)]
+    said = f"`ensemble` is not listed: on validation rows no mean of several regimes does better than {names[0]} alone."
+    runs = tuple(run for run in comparison.runs if run.regime != ENSEMBLE)
+    return replace(comparison, runs=runs, caveats=(*comparison.caveats, said))
 
 
 def _without_dropped(comparison: Comparison, study: StudyState) -> Comparison:
