@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo    compare every way of training on a small catalogue; results in demo/"
+	@echo "make demo    compare every way of training on a small catalog; results in demo/"
 	@echo "make test    style, types, direction of imports, tests"
 	@echo "make test-lowest   some tests with the lowest torch and transformers that are allowed; downloads gigabytes"
 	@echo "make docs    the documentation as a site, in site/; a warning is an error"

@@ -1,6 +1,6 @@
 """Budgets: is a budget kept, does its size change the verdict, and does the winner lose to what is cheap?
 
-    python benchmarks/budgets.py --data FOLDER [--tables catalog sections] [--minutes 2 5] [--neighbours 1]
+    python benchmarks/budgets.py --data FOLDER [--tables catalog sections] [--minutes 2 5] [--neighbors 1]
 
 Twelve tables with texts, columns, labels, images and texts to write. Each is given to `warmstart compare` with budgets
 of 2, 5 and 15 minutes, with nothing else running and beside a process that keeps one core busy. A line has the seconds
@@ -33,13 +33,13 @@ import pyarrow.parquet as pq
 
 from harness import RESULTS
 from real_tables import CASES
-from warmstart.cli.demo_data import catalogue
+from warmstart.cli.demo_data import catalog
 from warmstart.results.bootstrap import resample
 from warmstart.runtime.environment import current_environment
 from warmstart.runtime.files import write_json
 from warmstart.types import Array
 
-KEY = ("table", "minutes", "neighbours")
+KEY = ("table", "minutes", "neighbors")
 CHEAP = ("constant", "linear", "boosted", "embedded", "extractive")
 QUIET, BUSY = 1.10, 1.25  # of the budget: how long a comparison may take, alone and beside a busy neighbor
 IMAGES = Path("/usr/share/datasets/fashion-mnist")
@@ -69,7 +69,7 @@ def _of_case(name: str, *flags: str) -> Table:
 
 def _catalog(folder: Path, _: argparse.Namespace) -> Path:
     path = folder / "table.parquet"
-    pq.write_table(catalogue(2400, 7).table, path)
+    pq.write_table(catalog(2400, 7).table, path)
     return path
 
 
@@ -160,7 +160,7 @@ TABLES = {
 
 
 @contextmanager
-def _neighbours(count: int) -> Iterator[None]:
+def _neighbors(count: int) -> Iterator[None]:
     """So many processes that each keep a core busy."""
     busy = [subprocess.Popen([sys.executable, "-c", "while True: sum(range(10**6))"]) for _ in range(count)]
     try:
@@ -171,20 +171,20 @@ def _neighbours(count: int) -> Iterator[None]:
             each.wait()
 
 
-def measure(name: str, minutes: float, neighbours: int, asked: argparse.Namespace) -> dict[str, Any]:
+def measure(name: str, minutes: float, neighbors: int, asked: argparse.Namespace) -> dict[str, Any]:
     """One line: a whole comparison in a process of its own."""
     table, folder = TABLES[name], asked.work / name.replace(" ", "-")
     folder.mkdir(parents=True, exist_ok=True)
     path = table.write(folder, asked)
-    study = folder / f"{minutes:g}m-{neighbours}"
+    study = folder / f"{minutes:g}m-{neighbors}"
     shutil.rmtree(study, ignore_errors=True)
     command = ["-m", "warmstart", "compare", path, *table.flags, "--budget", f"{minutes:g}m", "--out", study]
     log = study.with_suffix(".log")
     load, began = os.getloadavg()[0], time.monotonic()
-    with _neighbours(neighbours), log.open("w") as output:
+    with _neighbors(neighbors), log.open("w") as output:
         code = subprocess.run([sys.executable, *command, "--offline"], stdout=output, stderr=output).returncode
     seconds = time.monotonic() - began
-    line: dict[str, Any] = {"table": name, "minutes": minutes, "neighbours": neighbours, "exit_code": code}
+    line: dict[str, Any] = {"table": name, "minutes": minutes, "neighbors": neighbors, "exit_code": code}
     line |= {"seconds": round(seconds, 1), "of_budget": round(seconds / 60 / minutes, 3), "load_before": round(load, 1)}
     return line if code else line | _facts(study)
 
@@ -226,7 +226,7 @@ def summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "lines": len(lines),
         "failed": len(lines) - len(finished),
-        "kept": sum(line["of_budget"] <= (BUSY if line["neighbours"] else QUIET) for line in finished),
+        "kept": sum(line["of_budget"] <= (BUSY if line["neighbors"] else QUIET) for line in finished),
         "contradictions": sorted(table for table, found in verdicts.items() if len(found) > 1),
         "worse_than_cheap": [[line[part] for part in KEY] for line in finished if line["interval"][0] > 0],
     }
@@ -239,16 +239,16 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/budgets"))
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
     parser.add_argument("--minutes", nargs="+", type=float, default=[2, 5, 15])
-    parser.add_argument("--neighbours", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--neighbors", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--out", type=Path, default=RESULTS / "budgets.json")
     parser.add_argument("--again", action="store_true", help="measure what is there already")
     parser.add_argument("--summary", action="store_true", help="only print what follows from the lines that are there")
     asked = parser.parse_args()
     asked.work = asked.work.resolve()
     for minutes in [] if asked.summary else asked.minutes:
-        for neighbours in asked.neighbours:
+        for neighbors in asked.neighbors:
             for name in asked.tables:
-                key = [name, minutes, neighbours]
+                key = [name, minutes, neighbors]
                 lines = _lines(asked.out)
                 there = any([line[part] for part in KEY] == key for line in lines)
                 if there and not asked.again:
@@ -256,7 +256,7 @@ def main() -> None:
                 if not find_spec(TABLES[name].package):
                     print(f"{name}: {TABLES[name].package} is not installed", file=sys.stderr)
                     continue
-                line = measure(name, minutes, neighbours, asked)
+                line = measure(name, minutes, neighbors, asked)
                 told = {
                     part: line.get(part) for part in ("of_budget", "verdict", "winner", "worse_than_cheap", "interval")
                 }

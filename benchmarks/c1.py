@@ -1,6 +1,6 @@
 """C1: how long does fine-tuning MiniLM on 2,000 real texts for one epoch take, beside the usual loops?
 
-Timed is all that the user of the training call waits for: tokenising, batching, every step. Not timed: imports, reading
+Timed is all that the user of the training call waits for: tokenizing, batching, every step. Not timed: imports, reading
 the table, loading the weights, judging the held-out rows. Ours also looks at 32 validation rows at its end.
 """
 
@@ -51,13 +51,13 @@ def contests(settings: texts.Given) -> list[Contest]:
         seconds = time.perf_counter() - began
         return Outcome(seconds, given.accuracy(model))
 
-    def theirs(train: Callable[[peers.Labelled, list[peers.Example], peers.Collate], object]) -> Outcome:
+    def theirs(train: Callable[[peers.Labeled, list[peers.Example], peers.Collate], object]) -> Outcome:
         given = problem()
-        model = peers.Labelled(_model(given), given.task)
+        model = peers.Labeled(_model(given), given.task)
         began = time.perf_counter()
         train(
             model,
-            peers.tokenised(given.start, given.train, given.task.targets(given.train)),
+            peers.tokenized(given.start, given.train, given.task.targets(given.train)),
             peers.padded(given.start),
         )
         seconds = time.perf_counter() - began

@@ -3,7 +3,7 @@
 200 synopses, 40 steps of 16 rows, each run judged on 100 held-out rows in the time of both sides. `one process`: all 21
 in this process, weights loaded before the clock. `processes`: 21 Python processes as a shell loop would start them,
 against one of ours; imports and loading are in the time of both sides. Both sides train the same models: PEFT's own
-adapters, the same frozen layers, the same rates. The peer tokenises for each run, as separate scripts do.
+adapters, the same frozen layers, the same rates. The peer tokenizes for each run, as separate scripts do.
 """
 
 import functools
@@ -120,7 +120,7 @@ def compare(problem: texts.Problem, size: Size) -> float:
 
 
 def by_trainer(problem: texts.Problem, size: Size, name: str, seed: int, options: peers.Options) -> float:
-    """One regime and seed as a script for the Trainer does it: tokenise, train, judge."""
+    """One regime and seed as a script for the Trainer does it: tokenize, train, judge."""
     regime = _regime(problem, name)
     config = _config(regime, size, seed, peers.precision(options))
     model = start_model(regime, problem.task, seed)
@@ -133,7 +133,7 @@ def by_trainer(problem: texts.Problem, size: Size, name: str, seed: int, options
     if name == "discriminative":
         optimizer = torch.optim.AdamW(param_groups(model, rates, config), lr=config.lr, fused=True)
     trainer = peers.trainer(
-        peers.Labelled(model, problem.task), examples, collate, config, options, optimizers=(optimizer, None)
+        peers.Labeled(model, problem.task), examples, collate, config, options, optimizers=(optimizer, None)
     )
     return peers.accuracy(trainer, held_out)
 
@@ -144,7 +144,7 @@ def _read(problem: texts.Problem, regime: Regime) -> tuple[list[peers.Example], 
     if isinstance(regime.start.inputs, HashedWords):
         train, held_out = (hashed(regime.start.inputs, part, problem.task.targets(part)) for part in parts)
         return train, held_out, bags
-    train, held_out = (peers.tokenised(problem.start, part, problem.task.targets(part)) for part in parts)
+    train, held_out = (peers.tokenized(problem.start, part, problem.task.targets(part)) for part in parts)
     return train, held_out, peers.padded(problem.start)
 
 

@@ -80,11 +80,11 @@ def _trainer(given: Given, setting: str, options: peers.Options) -> Outcome:
     for model in models:
         set_trainable(model, regime.stages[0].method.rates(model))
     began = time.perf_counter()
-    examples = peers.tokenised(problem.start, problem.train, problem.task.targets(problem.train))
+    examples = peers.tokenized(problem.start, problem.train, problem.task.targets(problem.train))
     collate = peers.padded(problem.start)
     for seed, model in zip(SEEDS, models, strict=True):
         config = _config(problem, setting, seed, peers.precision(options))
-        peers.trainer(peers.Labelled(model, problem.task), examples, collate, config, options)
+        peers.trainer(peers.Labeled(model, problem.task), examples, collate, config, options)
     seconds = time.perf_counter() - began
     return Outcome(seconds, statistics.fmean(problem.accuracy(model) for model in models))
 

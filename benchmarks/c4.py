@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import texts
 from harness import Contest, Gate, Outcome, Side
-from warmstart.cli.demo_data import catalogue
+from warmstart.cli.demo_data import catalog
 from warmstart.data.encoding.examples import BatchStream, Examples
 from warmstart.data.encoding.inputs import Encoded, WordRows
 from warmstart.data.features.hashed_words import HashedWords
@@ -44,7 +44,7 @@ SKLEARN_EPOCHS = 2
 
 @dataclass(frozen=True)
 class Part:
-    """Hashed texts with the standardised logarithm of their prices."""
+    """Hashed texts with the standardized logarithm of their prices."""
 
     rows: WordRows
     targets: Array  # float32 [n]
@@ -228,10 +228,10 @@ def _matrix(rows: WordRows) -> csr_matrix:
 
 
 def _data(rows: int, held_out: int) -> Data:
-    made = catalogue(rows).table
+    made = catalog(rows).table
     prices = np.log10(made["price"].to_numpy())
     task = Regression("price", "log10", float(prices.mean()), float(prices.std()))
-    return Data(_part(made, task), _part(catalogue(held_out, seed=1).table, task), task)
+    return Data(_part(made, task), _part(catalog(held_out, seed=1).table, task), task)
 
 
 def _part(table: pa.Table, task: Regression) -> Part:

@@ -112,9 +112,9 @@ def _ours(config: TrainConfig) -> tuple[float, Model]:
 def _trainer(config: TrainConfig) -> tuple[float, Model]:
     model, optimizer, rates = _parts(config)
     rows = Batches(config.steps).rows()
-    labelled = peers.Labelled(model, SquaredError())
+    labeled = peers.Labeled(model, SquaredError())
     began = time.perf_counter()
-    peers.trainer(labelled, rows, _stacked, config, "default", in_order=True, optimizers=(optimizer, rates))
+    peers.trainer(labeled, rows, _stacked, config, "default", in_order=True, optimizers=(optimizer, rates))
     return time.perf_counter() - began, model
 
 
@@ -126,11 +126,11 @@ def _accelerate(config: TrainConfig) -> tuple[float, Model]:
     model, optimizer, rates = _parts(config)
     accelerator = peers.new_accelerator("no")
     loader = DataLoader(Batches(config.steps), batch_size=None)
-    labelled = peers.Labelled(model, SquaredError())
-    labelled, optimizer, loader, rates = accelerator.prepare(labelled, optimizer, loader, rates)
+    labeled = peers.Labeled(model, SquaredError())
+    labeled, optimizer, loader, rates = accelerator.prepare(labeled, optimizer, loader, rates)
     began = time.perf_counter()
-    clip = functools.partial(accelerator.clip_grad_norm_, list(labelled.parameters()), config.clip)
-    _loop(labelled, loader, optimizer, rates, accelerator.backward, clip)
+    clip = functools.partial(accelerator.clip_grad_norm_, list(labeled.parameters()), config.clip)
+    _loop(labeled, loader, optimizer, rates, accelerator.backward, clip)
     return time.perf_counter() - began, model
 
 
@@ -139,22 +139,22 @@ def _fabric(config: TrainConfig) -> tuple[float, Model]:
 
     model, optimizer, rates = _parts(config)
     fabric = Fabric(accelerator="auto", devices=1)
-    labelled, optimizer = fabric.setup(peers.Labelled(model, SquaredError()), optimizer)
+    labeled, optimizer = fabric.setup(peers.Labeled(model, SquaredError()), optimizer)
     loader = fabric.setup_dataloaders(DataLoader(Batches(config.steps), batch_size=None))
-    clip = functools.partial(fabric.clip_gradients, labelled, optimizer, max_norm=config.clip)
+    clip = functools.partial(fabric.clip_gradients, labeled, optimizer, max_norm=config.clip)
     began = time.perf_counter()
-    _loop(labelled, loader, optimizer, rates, fabric.backward, clip)
+    _loop(labeled, loader, optimizer, rates, fabric.backward, clip)
     return time.perf_counter() - began, model
 
 
 def _torch(config: TrainConfig) -> tuple[float, Model]:
     """Nothing but PyTorch: how much of a step is not the loop's."""
     model, optimizer, rates = _parts(config)
-    labelled = peers.Labelled(model, SquaredError())
+    labeled = peers.Labeled(model, SquaredError())
     source = Batches(config.steps)
     clip = functools.partial(nn.utils.clip_grad_norm_, list(model.parameters()), config.clip)
     began = time.perf_counter()
-    _loop(labelled, (source[i] for i in range(len(source))), optimizer, rates, Tensor.backward, clip)
+    _loop(labeled, (source[i] for i in range(len(source))), optimizer, rates, Tensor.backward, clip)
     return time.perf_counter() - began, model
 
 

@@ -46,7 +46,7 @@ def sections(path: Path) -> tuple[Schema, Rows]:
     return strong.SECTION, rows.take(np.flatnonzero(np.isin(rows.targets.astype(str), common)))
 
 
-def licences(path: Path) -> tuple[Schema, Rows]:
+def licenses(path: Path) -> tuple[Schema, Rows]:
     """The rows of categories that have at least 30."""
     table = pq.read_table(path)
     texts = Texts.of(f"{a}\n{b[:1000]}" for a, b in zip(*(table[n].to_pylist() for n in ("name", "text")), strict=True))
@@ -124,7 +124,7 @@ def main() -> None:
     for count in asked.rows:
         for task, (schema, rows) in (
             ("six sections", sections(asked.data)),
-            ("license categories", licences(asked.licences)),
+            ("license categories", licenses(asked.licences)),
         ):
             if any(line["task"] == task and line["rows"] == count for line in results):
                 continue

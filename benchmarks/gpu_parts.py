@@ -295,9 +295,9 @@ def finetune(tiny: bool) -> Row:
             if who == "ours":
                 model = problem.fit(regime, config)
             else:
-                theirs = peers.Labelled(start_model(regime, problem.task, 0), problem.task)
+                theirs = peers.Labeled(start_model(regime, problem.task, 0), problem.task)
                 began = time.perf_counter()
-                examples = peers.tokenised(problem.start, problem.train, problem.task.targets(problem.train))
+                examples = peers.tokenized(problem.start, problem.train, problem.task.targets(problem.train))
                 peers.trainer(theirs, examples, peers.padded(problem.start), config, "tuned")
                 model = theirs.model
             times[who].append(time.perf_counter() - began)

@@ -2,7 +2,7 @@
 
     python benchmarks/hybrid.py --packages debian.parquet --licences licences.parquet [--work FOLDER]
 
-Categories of licence texts (the language of law), and sections of packages from their German synopses by an English
+Categories of license texts (the language of law), and sections of packages from their German synopses by an English
 base: `hybrid` beside `full` and the linear model, each at its own rate, over several draws of the rows. Each line
 is one comparison of its own, resumable in FOLDER; the results file is written after each of them, and what is in it
 already is kept but for --again.

@@ -1,6 +1,6 @@
 """L1: a LoRA on SmolLM2-135M, beside TRL's SFTTrainer with packing: how long, and in how much memory?
 
-The same documents, adapters, rates and tokens a step. Timed is tokenising, packing and every step, in a process of its
+The same documents, adapters, rates and tokens a step. Timed is tokenizing, packing and every step, in a process of its
 own for each side, so that memory is the whole process's at its highest; imports and loading are not in the time. The
 documents are read once by both.
 """

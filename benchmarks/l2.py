@@ -1,7 +1,7 @@
 """L2: a decoder of 10 million weights from scratch, beside Hugging Face's Trainer on the same documents.
 
 The same architecture, tokenizer, rates and number of steps. `default`: the peer pads each batch of documents. `tuned`:
-it is given lines of 256 tokens cut from all documents end to end, which see each other. Timed is tokenising, batching
+it is given lines of 256 tokens cut from all documents end to end, which see each other. Timed is tokenizing, batching
 and every step; the tokenizer is trained before. Ours also looks at 8 validation documents at its end.
 """
 

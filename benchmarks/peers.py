@@ -35,7 +35,7 @@ class Learned(Protocol):
     def output_loss(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
 
 
-class Labelled(nn.Module):
+class Labeled(nn.Module):
     """A model as Hugging Face's Trainer calls it: with the labels among its inputs, giving the loss."""
 
     accepts_loss_kwargs = False
@@ -60,7 +60,7 @@ def as_published(model: Model) -> Model:
     return model
 
 
-def tokenised(start: Pretrained, rows: Rows, targets: Array) -> list[Example]:
+def tokenized(start: Pretrained, rows: Rows, targets: Array) -> list[Example]:
     """Each row as the tokenizer gives it, all in one call, cut where ours are cut."""
     inputs = start.base.inputs
     ids = inputs.tokenizer(list(rows.texts), truncation=True, max_length=inputs.max_length)["input_ids"]
@@ -80,7 +80,7 @@ def precision(options: Options) -> str:
 
 
 def trainer(
-    model: Labelled,
+    model: Labeled,
     examples: Sequence[Any],
     collate: Callable[[list[Any]], dict[str, Tensor]],
     config: TrainConfig,
@@ -128,7 +128,7 @@ def accuracy(trained: Any, held_out: Sequence[Any]) -> float:
     return float((found.predictions.argmax(-1) == found.label_ids).mean())
 
 
-def accelerate_loop(model: Labelled, examples: list[Example], collate: Collate, config: TrainConfig) -> None:
+def accelerate_loop(model: Labeled, examples: list[Example], collate: Collate, config: TrainConfig) -> None:
     """The loop that Accelerate's documentation shows, with our batches and precision."""
     from torch.utils.data import DataLoader, Dataset
 
@@ -157,7 +157,7 @@ def new_accelerator(mixed_precision: str) -> Any:
     return Accelerator(mixed_precision=mixed_precision, cpu=not torch.cuda.is_available())
 
 
-def torch_loop(model: Labelled, examples: list[Example], collate: Collate, config: TrainConfig) -> None:
+def torch_loop(model: Labeled, examples: list[Example], collate: Collate, config: TrainConfig) -> None:
     """The loop that a careful person writes by hand, with our batches and precision."""
     optimizer = torch.optim.AdamW(groups(model, config), lr=config.lr, fused=True)
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule_factor(step, config))
@@ -188,6 +188,6 @@ def _epochs(order: Order) -> Iterator[Array]:
         epoch += 1
 
 
-def groups(model: Labelled, config: TrainConfig) -> list[dict[str, object]]:
+def groups(model: Labeled, config: TrainConfig) -> list[dict[str, object]]:
     """All weights at one rate, with our weight decay."""
     return param_groups(model.model, Full().rates(model.model), config)

@@ -1,4 +1,4 @@
-"""Pull: how strong should the pull towards the base be (`--reduce-forgetting l2-sp=N`)?
+"""Pull: how strong should the pull toward the base be (`--reduce-forgetting l2-sp=N`)?
 
     python benchmarks/pull.py debian.parquet [--work FOLDER] [--quick]
 

@@ -26,7 +26,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from warmstart.api import compare_steps, start
-from warmstart.cli.demo_data import catalogue
+from warmstart.cli.demo_data import catalog
 from warmstart.request.request import from_mapping
 from warmstart.runtime.environment import current_environment, version
 from warmstart.runtime.files import write_json, write_parquet
@@ -48,8 +48,8 @@ def main() -> None:
     results: list[Any] = []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        write_parquet(place / "catalog.parquet", catalogue(ROWS).table)
-        save_base(place / "base", [str(text) for text in catalogue(ROWS).table["title"]])
+        write_parquet(place / "catalog.parquet", catalog(ROWS).table)
+        save_base(place / "base", [str(text) for text in catalog(ROWS).table["title"]])
         for pair in range(given.pairs):
             for workers in (1, WORKERS) if pair % 2 == 0 else (WORKERS, 1):
                 load = os.getloadavg()[0]

@@ -46,7 +46,7 @@ def releases(data: Path) -> pd.DataFrame:
     return pd.DataFrame({"summary": found["summary"], "log_age": np.log10(1 + found["age_months"])})
 
 
-def licences(data: Path) -> pd.DataFrame:
+def licenses(data: Path) -> pd.DataFrame:
     """A long text and a name -> its category."""
     found = pd.read_parquet(data / "licences.parquet")[["name", "text", "category"]]
     return found[found.groupby("category")["category"].transform("size") >= 5]
@@ -87,7 +87,7 @@ def shipped(name: str) -> Callable[[Path], pd.DataFrame]:
 CASES = {
     "mixed sizes": Case(sizes, "log_kb", "source"),
     "sections": Case(sections, "section", "source", classes=True),
-    "licences": Case(licences, "category", classes=True),
+    "licences": Case(licenses, "category", classes=True),
     "releases": Case(releases, "log_age"),
     "diamonds": Case(diamonds, "log_price", package="plotnine"),
     "digits": Case(shipped("digits"), "target", classes=True),

@@ -69,7 +69,7 @@ def through(path: Path, encoded: int, checks: bool, phases: list[dict[str, objec
     base = find_base(None)
     with phase("read", phases):
         table = read_table(path)
-    with phase("recognise", phases):
+    with phase("recognize", phases):
         schema = infer_schema(table, ColumnChoices("price"))
     with phase("rows", phases):
         rows, _ = make_rows(table, schema)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from warmstart.cli.demo_data import catalogue
+from warmstart.cli.demo_data import catalog
 from warmstart.data.encoding.examples import BatchStream
 from warmstart.data.rows.split import make_rows, split
 from warmstart.data.schema.infer import infer_schema
@@ -44,8 +44,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--repetitions", type=int, default=5)
     given = parser.parse_args()
-    made = catalogue()
-    table = Table(made.table, ("catalogue",), (made.table.num_rows,))
+    made = catalog()
+    table = Table(made.table, ("catalog",), (made.table.num_rows,))
     schema = infer_schema(table, ColumnChoices("price", ("title", "description", "category", "brand")))
     splits = split(make_rows(table, schema)[0], schema)
     task, start = task_for(schema, splits), Pretrained(find_base(None))

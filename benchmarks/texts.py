@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from warmstart.data.encoding.language import CausalRows
-from warmstart.data.encoding.packing import UNLABELLED
+from warmstart.data.encoding.packing import UNLABELED
 from warmstart.data.rows.split import Rows, Splits, make_rows, split
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import ColumnChoices, Schema
@@ -126,7 +126,7 @@ def bits_per_byte(model: nn.Module, problem: Problem, start: Start | None = None
     for i in range(len(rows)):
         tokens, labels = (torch.from_numpy(part.row(i).astype(np.int64)) for part in (rows.tokens, rows.labels))
         logits = model(input_ids=tokens[None]).logits[0].float()
-        nats += F.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="sum").item()
+        nats += F.cross_entropy(logits, labels, ignore_index=UNLABELED, reduction="sum").item()
     return nats / math.log(2) / float(rows.bytes.sum())
 
 

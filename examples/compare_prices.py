@@ -1,6 +1,6 @@
 """Which way of training predicts these prices best, and what does the winner say of a new product?
 
-Run `warmstart demo` first: it leaves a catalogue of products in demo/catalogue.csv.
+Run `warmstart demo` first: it leaves a catalog of products in demo/catalogue.csv.
 """
 
 import sys

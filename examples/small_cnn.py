@@ -10,7 +10,7 @@ WIDTH = 128
 
 
 class SmallCNN(nn.Module):
-    """Embeddings, convolutions over 2, 3 and 4 neighbouring tokens, and the largest value of each along the text."""
+    """Embeddings, convolutions over 2, 3 and 4 neighboring tokens, and the largest value of each along the text."""
 
     width = 3 * WIDTH  # what the head reads: warmstart asks for this number
 

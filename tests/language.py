@@ -19,7 +19,7 @@ KINDS = ("llama", "gpt2", "bert")
 
 
 class TiedHead(nn.Module):
-    """The body's own token table as output layer; nats, labelled tokens and bytes of each text, [n, 3]."""
+    """The body's own token table as output layer; nats, labeled tokens and bytes of each text, [n, 3]."""
 
     def __init__(self, body: nn.Module):
         super().__init__()

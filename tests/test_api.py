@@ -43,7 +43,7 @@ def test_everything_public_is_there() -> None:
         _ = warmstart.nothing
 
 
-def test_check_says_what_was_recognised(data: Path, base: Base) -> None:
+def test_check_says_what_was_recognized(data: Path, base: Base) -> None:
     found = warmstart.check(data, "price", base=base.location, text=["title"])
     assert (found.schema.task, found.schema.text, found.rows) == ("regression", ("title",), 120)
     assert warmstart.check(warmstart.read(data), "price", base=base.location, text=["title"]) == found

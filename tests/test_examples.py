@@ -27,10 +27,10 @@ def example(name: str, function: str = "main") -> Callable[..., Any]:
 
 @pytest.fixture(scope="module")
 def products(tmp_path_factory: pytest.TempPathFactory) -> str:
-    from warmstart.cli.demo_data import catalogue
+    from warmstart.cli.demo_data import catalog
 
     path = tmp_path_factory.mktemp("products") / "catalogue.csv"
-    pyarrow.csv.write_csv(catalogue(rows=150).table, path)
+    pyarrow.csv.write_csv(catalog(rows=150).table, path)
     return str(path)
 
 

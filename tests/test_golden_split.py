@@ -75,7 +75,7 @@ TABLES = {
     function.__name__: function
     for function in (regression, copies, classes, groups, labels, columns, bad_rows, one_by_one)
 }
-# fingerprint; sides with their texts, targets and keys; rows drawn by a seed; what was recognised and found
+# fingerprint; sides with their texts, targets and keys; rows drawn by a seed; what was recognized and found
 GOLDEN = {
     "regression": ("399e2f6b525f5af6", "4490637958b0e526", "440e5290b7c87279", "e4b88ec838bec2ae"),
     "copies": ("40a3c47b3a32edfc", "9b1090c58db07d14", "c603fda8860115bc", "9822a57ad5e0a345"),
@@ -83,7 +83,7 @@ GOLDEN = {
     # The last one moved when rows with a blank group became a finding; texts and sides did not.
     "groups": ("6599477991d04cb9", "135818859496ff0d", "28b2b83714dfefa6", "fa9a6811f3bc8866"),
     "labels": ("78b5a447301c590c", "99c0566ac73f5c06", "7c9dd469ae5ec5db", "3e7a705f677231f6"),
-    # What was recognised moved when the kinds of columns were noted; texts and sides did not.
+    # What was recognized moved when the kinds of columns were noted; texts and sides did not.
     "columns": ("3f0d89cc7e274ed8", "80ddb78d2b0712f6", "042756e435459973", "0835d1be5d208dc2"),
     "bad_rows": ("40a8cd3be1cdc16b", "22f7c99c61b5f1bf", "bf6e39160d511a9d", "c7125256baeccd85"),
     "one_by_one": ("be0a651da77e71ae", "287d182b00f580bb", "3a4bb89bbce01015", "0ae99107fe80f911"),

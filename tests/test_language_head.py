@@ -19,7 +19,7 @@ from warmstart.data.encoding.batches import Batch
 from warmstart.data.encoding.examples import BatchStream, Examples
 from warmstart.data.encoding.inputs import Encoded
 from warmstart.data.encoding.language import Conversations, Documents, Masked
-from warmstart.data.encoding.packing import UNLABELLED
+from warmstart.data.encoding.packing import UNLABELED
 from warmstart.models import lm_head as language
 from warmstart.models.lm_head import LanguageHead, token_nats
 from warmstart.models.model import UNPOOLED, Model
@@ -136,7 +136,7 @@ def test_each_row_has_its_own_nats_tokens_and_bytes(tmp_path: Path) -> None:
     logits = functional.linear(hidden, model.body.get_input_embeddings().weight)  # type: ignore[operator]
     each = functional.cross_entropy(logits.transpose(1, 2), batch["labels"], reduction="none")
     for i, text in enumerate(TEXTS):
-        here = (batch["rows"] == i) & (batch["labels"] != UNLABELLED)
+        here = (batch["rows"] == i) & (batch["labels"] != UNLABELED)
         assert outputs[i, 0].item() == pytest.approx(each[here].sum().item(), rel=1e-5)
         assert outputs[i, 1:].tolist() == [here.sum().item(), len(text.encode())]
 

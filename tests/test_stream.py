@@ -1,4 +1,4 @@
-"""Tables larger than memory: what a row takes while it is read, recognised and split, and where it lies."""
+"""Tables larger than memory: what a row takes while it is read, recognized and split, and where it lies."""
 
 import subprocess
 import sys

@@ -209,7 +209,7 @@ USE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "key without a number": (("seeds=two",), ("seeds is 'two'", "correct seeds")),
     "no such file": (("productz.csv",), ("there is no file 'productz.csv'",)),
     "a near scale": (("--scale", "log1"), ("scale is 'log1'", "did you mean 'log10'?")),
-    "no licence": (("--licence", ""), ("--licence is empty", "leave it out")),
+    "no license": (("--licence", ""), ("--licence is empty", "leave it out")),
     "no numbers of rows": (("--rows", ","), ("--rows is empty",)),
     "a package without a model": (("--base", "numpy"), ("package 'numpy' holds no model",)),
     "no folder with a base": (("--base", "../none"), ("there is no folder '../none'",)),

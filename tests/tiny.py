@@ -26,7 +26,7 @@ from warmstart.training.stages import TrainedStages
 
 MATERIALS = {"oak": 40.0, "pine": 12.0, "steel": 25.0, "glass": 18.0, "plastic": 4.0}
 THINGS = {"table": 8.0, "chair": 3.0, "lamp": 2.0, "shelf": 5.0, "bowl": 0.6, "clock": 1.4}
-COLOURS = ("red", "green", "blue", "white", "black", "grey")
+COLORS = ("red", "green", "blue", "white", "black", "grey")
 SIZES = {"small": 0.6, "medium": 1.0, "large": 1.8}
 ROOMS = {"table": "kitchen", "bowl": "kitchen", "chair": "office", "shelf": "office", "lamp": "hall", "clock": "hall"}
 
@@ -43,13 +43,13 @@ def tiny_rows(schema: Schema, n: int = 120) -> Rows:
     texts: list[str] = []
     targets = np.empty(n, dtype=object)
     for i in range(n):
-        size, colour, material, thing = (
-            str(generator.choice(list(words))) for words in (SIZES, COLOURS, MATERIALS, THINGS)
+        size, color, material, thing = (
+            str(generator.choice(list(words))) for words in (SIZES, COLORS, MATERIALS, THINGS)
         )
         more = " of the finest kind, made by hand" * int(generator.integers(2))
-        texts.append(f"{size} {colour} {thing}, {material}{more} {i}")
+        texts.append(f"{size} {color} {thing}, {material}{more} {i}")
         price = round(SIZES[size] * MATERIALS[material] * THINGS[thing] * float(np.exp(generator.normal(0, 0.1))), 2)
-        targets[i] = (colour, material) if schema.multi_label else ROOMS[thing]
+        targets[i] = (color, material) if schema.multi_label else ROOMS[thing]
         if schema.task == "regression":
             targets[i] = price
     if schema.task == "regression":
@@ -77,7 +77,7 @@ def save_tiny_base(folder: Path) -> Path:
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     letters = "abcdefghijklmnopqrstuvwxyz0123456789,.:-"
-    words = [*MATERIALS, *THINGS, *COLOURS, *SIZES, *["of", "the", "finest", "kind", "made", "by", "hand"]]
+    words = [*MATERIALS, *THINGS, *COLORS, *SIZES, *["of", "the", "finest", "kind", "made", "by", "hand"]]
     words += [f"##{ending}" for ending in ("er", "ing", "ed", "es", "en", "th", "st", "ly")]
     pieces = dict.fromkeys([*special, *letters, *(f"##{letter}" for letter in letters), *words])
     wordpiece = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))

@@ -24,7 +24,7 @@ from sources import (
     full_catalog,
     handwriting,
     industries,
-    licences,
+    licenses,
     movies,
     of_sklearn,
     order,
@@ -156,7 +156,7 @@ CHOSEN: dict[str, Problem] = {
         partial(packages, text="synopsis_de", target="section"), CLASSES, 800, "German synopsis -> section", "packages"
     ),
     "licenses": Problem(
-        partial(licences, characters=160), CLASSES, 800, "a license's beginning -> category", "licenses", max_length=32
+        partial(licenses, characters=160), CLASSES, 800, "a license's beginning -> category", "licenses", max_length=32
     ),
     "loud": Problem(partial(products, noise=0.4), NUMBER, 800, "made-up product -> noisy price", "catalog"),
     "programs": Problem(

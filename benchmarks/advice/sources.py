@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from warmstart.cli.demo_data import catalogue
+from warmstart.cli.demo_data import catalog
 
 ROWS = 3_500  # of most tables: 2,450 to draw training rows from, 350 to choose by, 700 to be judged on
 CHARACTERS = 400  # of a text, at most
@@ -91,7 +91,7 @@ def tagged(data: Data, tag: str, draw: int) -> pd.DataFrame:
     return found.assign(target=["yes" if tag in tags else "no" for tags in found["target"]])
 
 
-def licences(data: Data, characters: int) -> pd.DataFrame:
+def licenses(data: Data, characters: int) -> pd.DataFrame:
     """The beginning of a license's text -> its category."""
     found = data.parquet("licences", ["text", "category"])
     found = found[found["text"].fillna("") != ""]
@@ -137,7 +137,7 @@ def _coded(word: str) -> str:
 
 def products(_: Data, noise: float) -> pd.DataFrame:
     """Made-up products -> a price that scatters by `noise` in log10 around a law, so that the best error is known."""
-    made = catalogue(ROWS, seed=5)
+    made = catalog(ROWS, seed=5)
     columns = (made.table[name].to_pylist() for name in ("title", "description", "category", "brand"))
     prices = (10 ** (made.said_by_words + np.random.default_rng(5).normal(0.0, noise, ROWS))).round(2)
     return pd.DataFrame({"text": [". ".join(parts) for parts in zip(*columns, strict=True)], "target": prices})
@@ -191,7 +191,7 @@ def pairs(_: Data, rows: int = ROWS) -> pd.DataFrame:
 
 def full_catalog(_: Data, rows: int) -> pd.DataFrame:
     """The made-up products of the demo, with all their columns."""
-    made = catalogue(rows, seed=9).table.to_pandas()
+    made = catalog(rows, seed=9).table.to_pandas()
     return made.rename(columns={"price": "target"})
 
 

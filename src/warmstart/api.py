@@ -15,7 +15,7 @@ from warmstart.data.tables.read import read_table as read_files
 from warmstart.request import request as config
 from warmstart.request.keywords import AdviseSettings, CheckSettings, CompareSettings, FitSettings, PlanSettings
 from warmstart.request.launch import (
-    CATALOGUE,
+    CATALOG,
     Started,
     check_vacant,
     compare_steps,
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "CATALOGUE",
+    "CATALOG",
     "Started",
     "advise",
     "blind",

@@ -25,7 +25,7 @@ from warmstart.tasks.classification import Classification
 from warmstart.tasks.regression import Regression
 from warmstart.tasks.task import Task
 
-COLOURS = ("red", "green", "blue")
+COLORS = ("red", "green", "blue")
 TASKS = ("number", "class", "labels")
 FEATURES = ("constant", "linear", "boosted", "embedded")  # what learns from features; the others ask a base, or write
 
@@ -42,15 +42,15 @@ def example(kind: str, n: int = 90) -> tuple[Task, Rows]:
     """Texts of three known words each, from which the target follows."""
     generator = np.random.default_rng(0)
     first, second = generator.integers(3, size=n), generator.integers(3, size=n)
-    texts = [f"a {COLOURS[i]} thing, no {j}{j}{j}, lot {k}" for k, (i, j) in enumerate(zip(first, second, strict=True))]
+    texts = [f"a {COLORS[i]} thing, no {j}{j}{j}, lot {k}" for k, (i, j) in enumerate(zip(first, second, strict=True))]
     if kind == "number":
         return Regression("price", "linear", 30.0, 14.0), rows_of(
             texts, [float(10 * i + 20 * j) for i, j in zip(first, second, strict=True)]
         )
     if kind == "class":
-        return Classification("colour", tuple(sorted(COLOURS))), rows_of(texts, [COLOURS[i] for i in first])
-    labels = [tuple({COLOURS[i], f"no {j}"}) for i, j in zip(first, second, strict=True)]
-    names = tuple(sorted({*COLOURS, "no 0", "no 1", "no 2"}))
+        return Classification("color", tuple(sorted(COLORS))), rows_of(texts, [COLORS[i] for i in first])
+    labels = [tuple({COLORS[i], f"no {j}"}) for i, j in zip(first, second, strict=True)]
+    names = tuple(sorted({*COLORS, "no 0", "no 1", "no 2"}))
     return Classification("tags", names, multi_label=True), rows_of(texts, labels)
 
 
@@ -182,8 +182,8 @@ def test_poor_data_neither_fails_nor_warns(texts: list[str], targets: list[objec
 def test_probabilities_of_noise_are_modest() -> None:
     generator = np.random.default_rng(2)
     texts = [" ".join(map(str, generator.integers(40, size=5))) for _ in range(120)]
-    rows = rows_of(texts, [COLOURS[i] for i in generator.integers(3, size=120)])
-    task = Classification("colour", tuple(sorted(COLOURS)))
+    rows = rows_of(texts, [COLORS[i] for i in generator.integers(3, size=120)])
+    task = Classification("color", tuple(sorted(COLORS)))
     fresh = [" ".join(map(str, generator.integers(40, size=5))) for _ in range(100)]
     probability = np.exp(outputs := fit_linear(FitData(task, rows)).baseline.outputs(fresh).astype(np.float64))
     probability /= np.exp(outputs).sum(1, keepdims=True)

@@ -188,7 +188,7 @@ def test_runs_are_one_line_each_in_80_columns(capsys: pytest.CaptureFixture[str]
     assert "full-r1000-s0 failed: diverged at step 12" in said and "3.4341" not in said
 
 
-def test_the_demo_begins_with_its_own_catalogue_and_may_begin_again(tmp_path: Path) -> None:
+def test_the_demo_begins_with_its_own_catalog_and_may_begin_again(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     with patch.object(
         validation, "run_with_progress", side_effect=OSError(28, "No space left on device", str(out))

@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 import warmstart
-from tests.tiny import COLOURS, MATERIALS, THINGS
+from tests.tiny import COLORS, MATERIALS, THINGS
 from tests.workbook import write_workbook
 from warmstart.data.rows.check import CheckResult
 from warmstart.errors import InputError
@@ -71,7 +71,7 @@ def tables(draw: st.DrawFn) -> tuple[pd.DataFrame, str]:
     random = Random(draw(st.integers(0, 2**31)))
     rows = [
         {
-            "title": f"{random.choice([*COLOURS])} {random.choice([*MATERIALS])} {random.choice([*THINGS])} {i}",
+            "title": f"{random.choice([*COLORS])} {random.choice([*MATERIALS])} {random.choice([*THINGS])} {i}",
             **dict.fromkeys(names),
             target: None,
         }
@@ -84,7 +84,7 @@ def tables(draw: st.DrawFn) -> tuple[pd.DataFrame, str]:
 
 
 def facts(found: CheckResult) -> dict[str, Any]:
-    """What was recognised and found, but for what is said of the file itself."""
+    """What was recognized and found, but for what is said of the file itself."""
     schema = found.schema.to_json()
     return {
         "rows": found.rows,

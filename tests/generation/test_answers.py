@@ -166,7 +166,7 @@ def test_predictions_are_those_that_were_judged(study: Path, table: Path) -> Non
     assert answers == run.predictions["prediction"]
 
 
-def test_long_documents_are_summarised_in_chunks(study: Path) -> None:
+def test_long_documents_are_summarized_in_chunks(study: Path) -> None:
     stored = load_model(next((study / "runs").glob("full-r*-s0")))
     writer, head_tail = text_writer(stored), stored.task
     in_chunks, told = replace(head_tail, long="chunks"), head_tail.instruction
@@ -187,7 +187,7 @@ def test_long_documents_are_summarised_in_chunks(study: Path) -> None:
 def test_chunks_are_asked_for_in_words(table: Path, decoder: str, tmp_path: Path) -> None:
     found = warmstart.check(table, "summary", task="summarise", text="text", long="chunks", base=decoder, max_length=8)
     said = next(finding for finding in found.findings if finding.kind == "truncated")
-    assert found.schema.long == "chunks" and "the longest of" in said.message and "summarised in parts" in said.message
+    assert found.schema.long == "chunks" and "the longest of" in said.message and "summarized in parts" in said.message
     with pytest.raises(UsageError, match="--long chunks is for summarise, but the task is translate"):
         warmstart.check(table, "summary", task="translate", text="text", long="chunks", base=decoder)
     asked = settings(decoder, task="summarise", text="text", long="chunks") | {"max_length": 64}
@@ -206,7 +206,7 @@ def test_json_is_held_to_its_schema(table: Path, decoder: str, tmp_path: Path) -
     assert {"animal", "number"} >= json.loads("".join(talk.say("the lazy fox runs at 3"))).keys()
 
 
-def test_what_summarises_is_asked_for_each_line_as_it_was_trained(study: Path) -> None:
+def test_what_summarizes_is_asked_for_each_line_as_it_was_trained(study: Path) -> None:
     folder = next((study / "runs").glob("full-r*-s0"))
     loaded, texts = warmstart.load(folder), ["the lazy fox runs at 3", "the lazy hen sleeps at 4"]
     out = io.StringIO()
@@ -214,7 +214,7 @@ def test_what_summarises_is_asked_for_each_line_as_it_was_trained(study: Path) -
     assert [line.strip() for line in out.getvalue().splitlines()] == [
         row["prediction"] for row in loaded.predict(texts)
     ]
-    with pytest.raises(UsageError, match=r"was trained to summarise texts: there is nothing to tell it before\."):
+    with pytest.raises(UsageError, match=r"was trained to summarize texts: there is nothing to tell it before\."):
         chat_with(loaded, "Be brief.")
 
 

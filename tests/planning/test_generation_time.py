@@ -11,7 +11,7 @@ from warmstart.data.encoding.language import Conversations
 from warmstart.data.rows.split import Rows
 from warmstart.data.schema.conversations import write_prompt
 from warmstart.generation.answers import Writer
-from warmstart.generation.long_documents import summaries, summarise_long
+from warmstart.generation.long_documents import summaries, summarize_long
 from warmstart.planning import generation_time as answering
 from warmstart.planning.generation_time import ANSWER_TOKENS, bytes_unread, seconds_per_answer
 from warmstart.tasks.language import Language
@@ -70,11 +70,11 @@ def test_a_document_in_chunks_takes_as_many_answers_as_are_written_for_it(writer
     assert isinstance(inputs, Conversations)
     written: list[str] = []
 
-    def summarise(texts: list[str]) -> list[str]:
+    def summarize(texts: list[str]) -> list[str]:
         written.extend(texts)
         return ["bell"] * len(texts)
 
-    summarise_long([document], summarise, inputs.ends, inputs.room)
+    summarize_long([document], summarize, inputs.ends, inputs.room)
     assert abs(summaries(len(inputs.ends(document)), inputs.room) - len(written)) <= 1 and len(written) > 3
     once, chunked = (
         seconds_per_answer(writer, replace(TASK, long=long), rows(4, document=document))

@@ -102,12 +102,12 @@ def test_what_starts_from_pretrained_weights_is_not_trained_where_none_may_be_us
     ]
 
 
-def test_the_licence_of_the_base_is_that_of_its_card(problem: Problem, tmp_path: Path) -> None:
-    assert "nothing says under which licence" in held(problem, licences=("mit",)).excluded[0].reason
+def test_the_license_of_the_base_is_that_of_its_card(problem: Problem, tmp_path: Path) -> None:
+    assert "nothing says under which license" in held(problem, licenses=("mit",)).excluded[0].reason
     (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
     carded = replace(problem, bases=(replace(problem.base, name=str(tmp_path)),))
-    assert held(carded, licences=("mit",)).excluded == ()
-    assert held(carded, licences=("bsd",)).names == ("constant", "linear", "scratch-dnn")
+    assert held(carded, licenses=("mit",)).excluded == ()
+    assert held(carded, licenses=("bsd",)).names == ("constant", "linear", "scratch-dnn")
 
 
 def test_what_takes_too_long_at_the_measured_pace_is_not_trained(problem: Problem) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import warmstart
-from tests.tiny import COLOURS, MATERIALS, ROOMS, SIZES
+from tests.tiny import COLORS, MATERIALS, ROOMS, SIZES
 from warmstart.data.rows.split import Rows, Splits, text_hashes
 from warmstart.errors import InputError, UsageError
 from warmstart.inference.earlier import EarlierModel
@@ -30,7 +30,7 @@ from warmstart.training.build_model import head_for
 
 
 def rows(start: int, count: int) -> pd.DataFrame:
-    titles = [f"{s} {c} {m} {t}" for m in MATERIALS for t in ROOMS for s in SIZES for c in COLOURS]
+    titles = [f"{s} {c} {m} {t}" for m in MATERIALS for t in ROOMS for s in SIZES for c in COLORS]
     order = np.random.default_rng(0).permutation(len(titles))[start : start + count]
     taken = [titles[i] for i in order]
     price = [float(10 * len(title) + i) for i, title in enumerate(taken)]

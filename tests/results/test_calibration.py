@@ -85,10 +85,10 @@ def test_says_nothing_where_there_is_nothing_to_say() -> None:
     assert calibration([]) is None
     assert calibration([_run(*_answers(49, 0.0, random))]) is None  # too few
     assert calibration([make_run("full", make_scores(np.ones(100)))]) is None  # no probabilities: texts
-    assert calibration([_labelled([[0.9]] * 40 + [[]] * 60, [[1]] * 40 + [[]] * 60)]) is None  # too few labels
+    assert calibration([_labeled([[0.9]] * 40 + [[]] * 60, [[1]] * 40 + [[]] * 60)]) is None  # too few labels
 
 
-def _labelled(probability: list[list[float]], right: list[list[int]]) -> Run:
+def _labeled(probability: list[list[float]], right: list[list[int]]) -> Run:
     """Of each row the labels 0, 1 ... were predicted; those that are right are among its own."""
     columns = {
         "probability": probability,
@@ -103,7 +103,7 @@ def test_finds_a_known_error_of_sets_of_labels() -> None:
     counts = random.integers(0, 5, 1500)
     probability = [random.uniform(0.4, 0.9, count).tolist() for count in counts]
     right = [[int(random.random() < p - 0.15) for p in row] for row in probability]
-    found = calibration([_labelled(probability, right)])
+    found = calibration([_labeled(probability, right)])
     assert found is not None and found.fitted is not None and found.raw is None and found.temperature is None
     assert found.fitted.error == pytest.approx(0.15, abs=0.03)
     assert found.fitted.interval.low < 0.15 < found.fitted.interval.high < 0.22
@@ -116,7 +116,7 @@ def test_labels_of_a_row_are_drawn_together() -> None:
     probability = random.uniform(0.4, 0.9, 300)
     right = (random.random(300) < probability - 0.2).astype(int)
     once, tenfold = (
-        calibration([_labelled([[p] * n for p in probability.tolist()], [[r] * n for r in right.tolist()])])
+        calibration([_labeled([[p] * n for p in probability.tolist()], [[r] * n for r in right.tolist()])])
         for n in (1, 10)
     )
     assert once and tenfold and once.fitted and tenfold.fitted

@@ -5,7 +5,7 @@ import pytest
 from warmstart.errors import UsageError
 from warmstart.results.constraints import ANY, Constraints, Excluded, Needs, broken, not_run, require_a_choice
 
-FULL = Needs("full", True, licences=("apache-2.0",), size=91_000_000, latency=0.012, train=3600.0)
+FULL = Needs("full", True, licenses=("apache-2.0",), size=91_000_000, latency=0.012, train=3600.0)
 LINEAR = Needs("linear", False)
 
 
@@ -14,7 +14,7 @@ LINEAR = Needs("linear", False)
     [
         (Constraints(max_size=50_000_000), "max-size", "it takes 91 MB, more than 50 MB"),
         (Constraints(max_latency=0.01), "max-latency", "a row takes 12 ms, more than 10 ms"),
-        (Constraints(licences=("mit", "bsd")), "licence", "its base is under apache-2.0, not mit or bsd"),
+        (Constraints(licenses=("mit", "bsd")), "licence", "its base is under apache-2.0, not mit or bsd"),
         (
             Constraints(max_training_time=1800),
             "max-training-time",
@@ -36,7 +36,7 @@ def test_what_breaks_a_constraint_is_excluded_with_the_reason(
     [
         Constraints(max_size=91_000_000),
         Constraints(max_latency=0.012),
-        Constraints(licences=("mit", "apache-2.0")),
+        Constraints(licenses=("mit", "apache-2.0")),
         Constraints(max_training_time=3600.0),
         ANY,
     ],
@@ -45,10 +45,10 @@ def test_what_keeps_to_it_is_not(allowed: Constraints) -> None:
     assert broken(allowed, FULL) == ()
 
 
-def test_an_unknown_licence_is_excluded_and_so_is_one_of_several() -> None:
-    allowed = Constraints(licences=("mit",))
-    assert broken(allowed, Needs("lora", True))[0].reason == "nothing says under which licence its base is"
-    assert "under gpl-3.0," in broken(allowed, Needs("lora", True, licences=("mit", "gpl-3.0")))[0].reason
+def test_an_unknown_license_is_excluded_and_so_is_one_of_several() -> None:
+    allowed = Constraints(licenses=("mit",))
+    assert broken(allowed, Needs("lora", True))[0].reason == "nothing says under which license its base is"
+    assert "under gpl-3.0," in broken(allowed, Needs("lora", True, licenses=("mit", "gpl-3.0")))[0].reason
 
 
 def test_what_breaks_two_is_excluded_twice() -> None:

@@ -1,4 +1,4 @@
-"""Keeping: replay, the pull towards the base, and weights between the base's and the tuned ones."""
+"""Keeping: replay, the pull toward the base, and weights between the base's and the tuned ones."""
 
 from collections import Counter
 from dataclasses import replace
@@ -114,7 +114,7 @@ def trained(model: Model, config: TrainConfig, source: object) -> Model:
     return model.eval()
 
 
-# --- towards the base -------------------------------------------------------------------------------------------------
+# --- toward the base --------------------------------------------------------------------------------------------------
 
 
 def distance(model: nn.Module, base: dict[str, torch.Tensor]) -> float:

@@ -203,7 +203,7 @@ def test_memory_that_runs_out_while_others_wait_ends_this_process(regression: Ru
         start_training(model, rates, PLAIN), regression.task, stream_of(examples_of(regression, base), PLAIN), PLAIN
     )
     scarce = patch.object(Model, "forward", side_effect=MemoryError)
-    with patch.object(State, "synchronises", True), scarce, pytest.raises(OSError, match="--micro-batch") as raised:
+    with patch.object(State, "synchronizes", True), scarce, pytest.raises(OSError, match="--micro-batch") as raised:
         next(steps)
     assert raised.value.errno == errno.ENOMEM
 

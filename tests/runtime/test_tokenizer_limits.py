@@ -53,7 +53,7 @@ def test_usual_tokenizers_are_no_traps() -> None:
 
 
 @pytest.mark.parametrize("pattern", [r"(a+)+", r"(?:x*y)*", r"((\w+)\s)+", r"(a|b+){2,}"])
-def test_what_repeats_a_repetition_is_recognised(pattern: str) -> None:
+def test_what_repeats_a_repetition_is_recognized(pattern: str) -> None:
     assert repeats_repeats(pattern)
 
 

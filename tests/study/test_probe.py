@@ -16,19 +16,19 @@ from warmstart.models.pretrained.base import Base
 from warmstart.results.term_swaps import ProbeResult, SwapCases, prediction_change
 from warmstart.study.probe import ProbedRows, _cases, _measures
 
-GENDER, COLOUR = TermPair("he", "she"), TermPair("red", "blue")
+GENDER, COLOR = TermPair("he", "she"), TermPair("red", "blue")
 ONE = ("--trials", "1", "--length", "0.01", "--quiet")
 
 
 def _data(path: Path, rows: int = 400) -> Path:
-    """A price that hangs on he or she, by a factor of 10, and not on the colour."""
+    """A price that hangs on he or she, by a factor of 10, and not on the color."""
     random = np.random.default_rng(0)
     lines = []
     for number in range(rows):
-        who, colour = random.choice(["he", "she"]), random.choice(["red", "blue"])
+        who, color = random.choice(["he", "she"]), random.choice(["red", "blue"])
         noun = random.choice(["lamp", "chair", "table", "shelf", "vase"])
         price = (10.0 if who == "he" else 100.0) * random.uniform(0.9, 1.1)
-        title = f"{who} sold a {colour} {noun} of lot {number}"
+        title = f"{who} sold a {color} {noun} of lot {number}"
         lines.append([title, f"{price:.2f}", "dear" if who == "she" else "cheap"])
     return write_csv(path, ["title", "price", "kind"], lines)
 
@@ -66,11 +66,11 @@ def test_a_study_side_by_side_kept_and_reported(study: Path, tmp_path: Path) -> 
     assert [regime["name"] for regime in found["regimes"]] == ["linear", "frozen"]
     assert [pair["rows"] for pair in found["pairs"]] == [found["texts"], found["texts"]] == [80, 80]
     linear = found["regimes"][0]
-    gender, colour = (pair["effects"] for pair in linear["pairs"])
+    gender, color = (pair["effects"] for pair in linear["pairs"])
     assert gender["shift"]["interval"][0] > 0.7 and gender["shift"]["value"] == pytest.approx(1, abs=0.5)
     assert gender["moved"]["value"] == pytest.approx(gender["shift"]["value"])  # always the same way
     assert gender["shift_units"]["value"] > 50 and gender["beyond"]["interval"][0] > 0
-    assert abs(colour["shift"]["value"]) < 0.1 and colour["moved"]["value"] < 0.1
+    assert abs(color["shift"]["value"]) < 0.1 and color["moved"]["value"] < 0.1
     assert found["units"] == "log10(price)"
     kept = ProbeResult.load(study / "probe.json")
     assert kept is not None and json.loads(json.dumps(kept.to_json())) == found

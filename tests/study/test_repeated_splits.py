@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import warmstart
-from tests.tiny import COLOURS, MATERIALS, ROOMS
+from tests.tiny import COLORS, MATERIALS, ROOMS
 from warmstart.data.rows.split import text_hashes
 from warmstart.errors import UsageError
 from warmstart.planning.estimates import total_seconds
@@ -25,7 +25,7 @@ SPLITS = 3
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    titles = [f"{c} {m} {t}" for m in MATERIALS for t in ROOMS for c in COLOURS][:60]
+    titles = [f"{c} {m} {t}" for m in MATERIALS for t in ROOMS for c in COLORS][:60]
     noise = np.random.default_rng(0).normal(size=len(titles))
     pd.DataFrame({"title": titles, "price": [10 * len(t) + 5 * n for t, n in zip(titles, noise, strict=True)]}).to_csv(
         tmp_path / "few.csv", index=False

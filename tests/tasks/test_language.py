@@ -8,7 +8,7 @@ import pytest
 from tests.tiny_language import conversation, save_byte_tokenizer, save_language_base, splits_of
 from warmstart.data.encoding.chat_template import OMISSION_MARK, PLAIN
 from warmstart.data.encoding.language import Conversations, Documents, Masked, MaskedRows
-from warmstart.data.encoding.packing import UNLABELLED
+from warmstart.data.encoding.packing import UNLABELED
 from warmstart.data.encoding.tokenize import bytes_of
 from warmstart.data.schema.conversations import write_prompt
 from warmstart.errors import InputError, RowError
@@ -27,7 +27,7 @@ def learned(inputs: Conversations, text: str) -> tuple[str, str]:
     rows = inputs.encode([text])
     labels = rows.labels.row(0)
     read = inputs.tokenizer.decode(rows.tokens.row(0).tolist())
-    return read, inputs.tokenizer.decode(labels[labels != UNLABELLED].tolist())
+    return read, inputs.tokenizer.decode(labels[labels != UNLABELED].tolist())
 
 
 def test_only_the_assistant_s_words_and_the_end_of_its_turn_are_learned(llama: str) -> None:
@@ -47,8 +47,8 @@ def test_a_prompt_is_what_its_training_row_begins_with(answer: str, llama: str) 
     text, asked = conversation("Where is the hall?", answer), conversation("Where is the hall?")
     prompt, row = inputs.prompt(text), inputs.encode([text])
     assert prompt == row.tokens.row(0)[: len(prompt)].tolist() == inputs.prompt(asked)
-    assert (row.labels.row(0)[: len(prompt) - 1] == UNLABELLED).all()
-    assert (row.labels.row(0)[len(prompt) - 1 :] != UNLABELLED).all()
+    assert (row.labels.row(0)[: len(prompt) - 1] == UNLABELED).all()
+    assert (row.labels.row(0)[len(prompt) - 1 :] != UNLABELED).all()
     opening = "<|im_start|>user\nWhere is the hall?<|im_end|>\n<|im_start|>assistant\n"
     assert prompt == inputs.tokenizer(opening, add_special_tokens=False)["input_ids"]
     everything = [*row.tokens.row(0).tolist(), int(row.labels.row(0)[-1])]
@@ -197,13 +197,13 @@ def masked_rows(base: str, seed: int = 0) -> MaskedRows:
 def test_what_is_hidden_is_drawn_anew_in_each_epoch_and_the_same_for_evaluation(llama: str) -> None:
     def labels(rows: MaskedRows, index: list[int]) -> list[list[int]]:
         batch = rows.batch(np.array(index))
-        own = [(batch["rows"] == i) & (batch["labels"] != UNLABELLED) for i in range(len(index))]
+        own = [(batch["rows"] == i) & (batch["labels"] != UNLABELED) for i in range(len(index))]
         return [batch["labels"][here].tolist() for here in own]
 
     rows = masked_rows(llama)
     everything = [0, 1, 2]
     batch = rows.batch(np.array(everything))
-    assert (batch["labels"] != UNLABELLED).sum() == rows.loss_weights().sum()
+    assert (batch["labels"] != UNLABELED).sum() == rows.loss_weights().sum()
     assert rows.loss_weights().tolist() == [max(1, round(0.15 * n)) for n in rows.sizes()]
     epochs = [labels(rows.in_epoch(epoch), everything) for epoch in (0, 1)]
     assert epochs[0] != epochs[1] and labels(rows, everything) not in epochs
@@ -217,7 +217,7 @@ def test_most_of_what_is_hidden_is_shown_as_the_mask(llama: str) -> None:
     shown, truth = [], []
     for epoch in range(300):
         batch = rows.in_epoch(epoch).batch(np.array([0]))
-        chosen = batch["labels"] != UNLABELLED
+        chosen = batch["labels"] != UNLABELED
         shown += batch["input_ids"][chosen].tolist()
         truth += batch["labels"][chosen].tolist()
         assert (batch["input_ids"][~chosen].numpy() == rows.tokens.row(0)[~chosen[0].numpy()]).all()
@@ -228,7 +228,7 @@ def test_most_of_what_is_hidden_is_shown_as_the_mask(llama: str) -> None:
 def test_the_bytes_of_masked_rows_are_those_of_their_labels(llama: str) -> None:
     rows = masked_rows(llama)
     batch = rows.batch(np.array([0]))
-    tokens = batch["labels"][batch["labels"] != UNLABELLED].tolist()
+    tokens = batch["labels"][batch["labels"] != UNLABELED].tolist()
     tokenizer = Masked(llama, 160, 0).tokenizer
     assert batch["bytes"].item() == sum(len(tokenizer.decode([token])) for token in tokens)
 

@@ -40,7 +40,7 @@ class Baseline(Protocol):
         ...
 
     def outputs(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> Array:
-        """What a head gives for these rows, float32 [n, k]: a standardised value, or logits.
+        """What a head gives for these rows, float32 [n, k]: a standardized value, or logits.
 
         `columns`: the values of the columns of a table, by name, each [n]; where there is a text alone, none.
         """

@@ -71,7 +71,7 @@ class Prompted:
 
     base: Base
     prompt: LabelPrompt
-    values: Array | None = None  # float64 [labels]: of a number, what each bin stands for, standardised
+    values: Array | None = None  # float64 [labels]: of a number, what each bin stands for, standardized
     sharpness: float = 1.0
     readout: str = "median"
     by_token: bool = False  # whether answers are compared by their mean over tokens
@@ -88,7 +88,7 @@ class Prompted:
         return 0
 
     def outputs(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> Array:
-        """Float32 [n, classes]: logits; of a number [n, 1], standardised."""
+        """Float32 [n, classes]: logits; of a number [n, 1], standardized."""
         return self.read(self.scores(texts))
 
     def read(self, scores: Array) -> Array:
@@ -269,7 +269,7 @@ def prompt_for(task: Task, rows: Rows) -> tuple[LabelPrompt, Array | None, Array
 
 
 def number_bins(task: Task, rows: Rows) -> tuple[Array, tuple[str, ...], Array]:
-    """Quantile bins of a number: the median of each, standardised [k], as it is written, and each row's bin [n]."""
+    """Quantile bins of a number: the median of each, standardized [k], as it is written, and each row's bin [n]."""
     targets = task.exact_targets(rows)
     edges = np.unique(np.quantile(targets, np.linspace(0, 1, QUANTILE_BINS + 1)[1:-1]))
     places = np.searchsorted(edges, targets, side="right")

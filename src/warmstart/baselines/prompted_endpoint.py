@@ -43,14 +43,14 @@ class PromptedEndpoint:
     endpoint: Endpoint
     prompt: LabelPrompt
     shares: Array  # float64 [labels]: of the training rows, which an answer that names no label counts as
-    values: Array | None = None  # float64 [labels]: of a number, what each bin stands for, standardised
+    values: Array | None = None  # float64 [labels]: of a number, what each bin stands for, standardized
     again: bool = False  # whether what was answered before is asked again
 
     writer = None
     weights = 0  # nothing is learned
 
     def outputs(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> Array:
-        """Float32 [n, classes]: logits; of a number [n, 1], standardised."""
+        """Float32 [n, classes]: logits; of a number [n, 1], standardized."""
         places = self.places(texts)
         found = np.tile(self.shares if self.values is None else np.zeros_like(self.shares), (len(places), 1))
         named = np.flatnonzero(places >= 0)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TUNING_ROWS = 5_000  # the best strength was the same at 250, 1,000 and 4,000 rows: more only costs time
 FEW_ROWS = 1_000  # below, 5 folds; from here on 3
-STRENGTH_FACTOR = 3.0  # between neighbouring strengths
+STRENGTH_FACTOR = 3.0  # between neighboring strengths
 SMALLEST = 0.1  # strength; below held-out gains were noise: .0003 of .74 at 250 rows
 # Of the embedding, whose rows have length 1 as those of each kind of terms have. On 57 classes and 1,000 short texts
 # accuracy was .621 at 1, .607 at 2 and .573 at 4.

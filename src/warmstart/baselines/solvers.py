@@ -104,7 +104,7 @@ def _blas() -> "ThreadpoolController":
 
 def _reweighted(counts: "csr_matrix", wanted: Array, alpha: float, seed: int) -> Solution:
     """Iteratively reweighted least squares: a row counts by one over its last error, so that errors are summed as they
-    are and not squared. The targets must be standardised."""
+    are and not squared. The targets must be standardized."""
     found, spent = _ridge(counts, wanted, alpha, seed), 0.0
     for _ in range(REWEIGHTED):
         spent += found.flops

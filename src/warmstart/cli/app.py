@@ -78,14 +78,14 @@ def demo(
     import pyarrow.csv
 
     from warmstart import api
-    from warmstart.cli.demo_data import catalogue
+    from warmstart.cli.demo_data import catalog
     from warmstart.quantities import parse_duration
     from warmstart.request import request as config
     from warmstart.study.progress import print_status, run_with_progress
 
-    made = catalogue()
+    made = catalog()
     request = config.Request(
-        data=(str(out / api.CATALOGUE),),
+        data=(str(out / api.CATALOG),),
         target="price",
         text=("title", "description", "category", "brand", "weight", "rating", "in_stock"),
         regimes=DEMO_REGIMES,
@@ -98,9 +98,9 @@ def demo(
     )
     api.check_vacant(out)
     config.save_request(request, out)
-    pyarrow.csv.write_csv(made.table, out / api.CATALOGUE)
+    pyarrow.csv.write_csv(made.table, out / api.CATALOG)
     if not quiet:
-        where = f"{made.table.num_rows:,} products in {out / api.CATALOGUE}"
+        where = f"{made.table.num_rows:,} products in {out / api.CATALOG}"
         print_status(f"{where}; each price is a known function of words and columns, times noise:")
         print_status(f"no model can reach a mean absolute error below {made.noise_floor:.4f} of log10(price).")
     begun = api.restart(request, out)
@@ -339,7 +339,7 @@ def doctor() -> None:
 
 
 def _describe(request: "Request", out: Path, as_json: bool) -> None:
-    """Everything that can be found wrong, what was recognised, and the command in full."""
+    """Everything that can be found wrong, what was recognized, and the command in full."""
     from warmstart import api
     from warmstart.cli import show
 

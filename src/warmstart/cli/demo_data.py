@@ -21,7 +21,7 @@ CHEAP = 60.0  # below this, things are sold new, one or several at a time; deare
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class Catalog:
     """Rows to learn from, and what is known about them because we made them."""
 
     table: pa.Table  # title, description (texts), category, brand, weight (kg), rating, in_stock and price (dollars)
@@ -91,14 +91,14 @@ class Brand:
 
 STORAGE = Measurement("gb", (64, 128, 256, 512, 1024), 0.35)
 SCREEN = Measurement("inch", (24, 32, 43, 55, 75), 0.9)
-LITRES = Measurement("litre", (100, 200, 300, 400), 0.6)
+LITERS = Measurement("litre", (100, 200, 300, 400), 0.6)
 LENGTH = Measurement("feet", (4, 6, 10, 20), 0.6)
 
 PRODUCTS = (
     Product("kitchen", ("espresso machine", "coffee machine", "espresso maker"), 420, 6),
     Product("kitchen", ("blender", "fruit mixer", "food mixer"), 95, 2.5),
     Product("kitchen", ("chef knife", "kitchen knife", "carving knife"), 58, 0.25),
-    Product("kitchen", ("refrigerator", "fridge", "food cooler"), 640, 55, LITRES),
+    Product("kitchen", ("refrigerator", "fridge", "food cooler"), 640, 55, LITERS),
     Product("electronics", ("laptop", "notebook computer", "portable computer"), 720, 1.8, STORAGE),
     Product("electronics", ("television", "tv", "flat screen"), 390, 14, SCREEN),
     Product("electronics", ("headphones", "earphones", "headset"), 115, 0.3),
@@ -164,12 +164,12 @@ USUAL_RATING, RATING_SPREAD, RATING_EFFECT = 4.0, 0.6, 0.10  # stars; on log10(p
 UNRATED = 0.1  # share of products without a rating: they cost what a usual one costs
 OUT_OF_STOCK, OUT_OF_STOCK_EFFECT = 0.2, -0.10  # share of products, and on log10(price)
 
-COLOURS = ("black", "white", "dark green", "sky blue", "red", "silver", "yellow", "natural oak", "grey", "brown")
+COLORS = ("black", "white", "dark green", "sky blue", "red", "silver", "yellow", "natural oak", "grey", "brown")
 
 PACKS = (("set of two", 2), ("pack of 3", 3), ("box of 6", 6), ("a dozen", 12))
 
 
-def catalogue(rows: int = 2400, seed: int = 0) -> Catalogue:
+def catalog(rows: int = 2400, seed: int = 0) -> Catalog:
     """Draw `rows` different products; the same rows and seed give the same table.
 
     The law, in log10 of dollars, with `usual` the log10 of the product's usual price:
@@ -192,11 +192,11 @@ def catalogue(rows: int = 2400, seed: int = 0) -> Catalogue:
     Noise is Gaussian in log10(price) with standard deviation s = 0.12, so no model can expect a mean absolute error
     below s * sqrt(2 / pi) = 0.0957. Prices are rounded to cents, which moves that by less than a ten thousandth.
 
-    >>> catalogue(rows=100).table.column_names
+    >>> catalog(rows=100).table.column_names
     ['title', 'description', 'category', 'brand', 'weight', 'rating', 'in_stock', 'price']
     """
     if not 1 <= rows <= MAX_ROWS:
-        raise UsageError(f"the catalogue cannot have {rows:,} rows", f"ask for 1 to {MAX_ROWS:,}")
+        raise UsageError(f"the catalog cannot have {rows:,} rows", f"ask for 1 to {MAX_ROWS:,}")
     draw = random.Random(seed)
     items: dict[tuple[str, str, str, str], Title] = {}  # texts that come again are drawn anew
     while len(items) < rows:
@@ -209,7 +209,7 @@ def catalogue(rows: int = 2400, seed: int = 0) -> Catalogue:
     laws = usual + effects
     prices = np.round(10 ** (laws + noise), 2)
     columns = dict(zip(("title", "description", "category", "brand"), zip(*items, strict=True), strict=True))
-    return Catalogue(pa.table({**columns, **measured, "price": prices}), laws, usual, noise_floor())
+    return Catalog(pa.table({**columns, **measured, "price": prices}), laws, usual, noise_floor())
 
 
 def _measured(generator: np.random.Generator, usual: Array) -> tuple[dict[str, Any], Array]:
@@ -238,7 +238,7 @@ def _item(draw: random.Random) -> tuple[tuple[str, str, str, str], Title]:
     quality = draw.choice(QUALITIES)
     title = _title(draw, product, quality.effect + brand.effect)
     note, note_effect = _pack(draw) if product.price < CHEAP else _condition(draw)
-    description = f"{draw.choice(quality.phrases)} {draw.choice(COLOURS)} {note}".strip()
+    description = f"{draw.choice(quality.phrases)} {draw.choice(COLORS)} {note}".strip()
     return (title.words, description, product.category, brand.name), replace(title, law=title.law + note_effect)
 
 

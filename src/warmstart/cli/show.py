@@ -86,7 +86,7 @@ def _plain(value: Any) -> Any:
 
 
 def show_check(found: "CheckResult") -> None:
-    """What was recognised, then findings, the worst first."""
+    """What was recognized, then findings, the worst first."""
     schema = found.schema
     kind = "multi-label classification" if schema.multi_label else schema.task
     target = ", ".join(map(repr, schema.fields or filter(None, [schema.target])))

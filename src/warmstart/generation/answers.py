@@ -18,7 +18,7 @@ from warmstart.errors import InputError, RowError, shorten
 from warmstart.generation.constrained import constraint
 from warmstart.generation.generate import TokenConstraint, cache_bytes, decode_stream, generate, stream_tokens
 from warmstart.generation.kv_cache import ReadPrefix
-from warmstart.generation.long_documents import summarise_long
+from warmstart.generation.long_documents import summarize_long
 from warmstart.models.lm_head import LanguageHead
 from warmstart.models.model import Model
 from warmstart.models.pretrained.base import Base
@@ -85,7 +85,7 @@ class Writer:
             chunks = self.inputs.chunks
             assert chunks is not None, "refused before"
             documents = [document(text, task.instruction) for text in texts]
-            return summarise_long(documents, lambda some: self._of(some, task), chunks.ends, chunks.room)
+            return summarize_long(documents, lambda some: self._of(some, task), chunks.ends, chunks.room)
         return self._written(texts, task)
 
     def _of(self, documents: Sequence[str], task: GenerativeTask) -> list[str]:

@@ -13,7 +13,7 @@ CHUNK_FILL = (
 )
 
 TokenEnds = Callable[[str], Array]  # where each token of a text ends, int64 [t], in characters
-Summarise = Callable[[list[str]], list[str]]
+Summarize = Callable[[list[str]], list[str]]
 
 
 def chunks(text: str, ends: Array, room: int) -> list[str]:
@@ -40,17 +40,17 @@ def summaries(tokens: int, room: int) -> int:
     return 1 if tokens <= room else -(-tokens // max(1, int(CHUNK_FILL * room))) + 1
 
 
-def summarise_long(texts: Sequence[str], summarise: Summarise, ends: TokenEnds, room: int) -> list[str]:
+def summarize_long(texts: Sequence[str], summarize: Summarize, ends: TokenEnds, room: int) -> list[str]:
     """A summary of each text: of its chunks' summaries if it has more than `room` tokens.
 
     Chunks of all texts are summarized together. If summaries do not get shorter than their sources, they are not split
-    again, and `summarise` is given a text that is too long, so that it always ends.
+    again, and `summarize` is given a text that is too long, so that it always ends.
     """
     current, tokens = list(texts), [ends(text) for text in texts]
     open_ = [i for i, each in enumerate(tokens) if len(each) > room]
     while open_:
         parts = [chunks(current[i], tokens[i], max(1, int(CHUNK_FILL * room))) for i in open_]
-        summaries = iter(summarise(list(itertools.chain.from_iterable(parts))))
+        summaries = iter(summarize(list(itertools.chain.from_iterable(parts))))
         still = []
         for i, some in zip(open_, parts, strict=True):
             current[i] = "\n".join(itertools.islice(summaries, len(some)))
@@ -58,4 +58,4 @@ def summarise_long(texts: Sequence[str], summarise: Summarise, ends: TokenEnds, 
             if room < len(tokens[i]) <= before // 2:
                 still.append(i)
         open_ = still
-    return summarise(current)
+    return summarize(current)

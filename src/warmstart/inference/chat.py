@@ -17,7 +17,7 @@ from warmstart.tasks.task import GenerativeTask
 MAX_ANSWER_TOKENS = 512  # tokens of an answer
 EMPTY = "(empty answer; this turn is not remembered)"
 HOW = "Each line is a turn. /new starts over, /quit or Ctrl-D ends"
-DOES = {"summarise": "summarise", "translate": "translate", "structured": "describe"}
+DOES = {"summarise": "summarize", "translate": "translate", "structured": "describe"}
 ASKED = "Each line is a text of its own, answered as in training. /quit or Ctrl-D ends"
 GOES_ON = "Each line is the beginning of a text, which the model continues. /quit or Ctrl-D ends"
 
@@ -89,7 +89,7 @@ class Continuation:
 
 @dataclass
 class Requests:
-    """A model that summarises, translates or describes texts, each by itself, as in training."""
+    """A model that summarizes, translates or describes texts, each by itself, as in training."""
 
     writer: AnswerWriter
     task: GenerativeTask

@@ -211,7 +211,7 @@ def _cell(value: Any) -> Any:
     """A number in digits to read; labels joined by '|', or as JSON where one of them holds that.
 
     Text that a spreadsheet would run as a formula stays as it is: a class that is predicted equals the one in the
-    training table. What a model writes itself comes here neutralised, by `neutral`.
+    training table. What a model writes itself comes here neutralized, by `neutral`.
     """
     if isinstance(value, float) and value and math.isfinite(value):
         return round(value, max(0, DIGITS - 1 - math.floor(math.log10(abs(value)))))

@@ -70,7 +70,7 @@ class SmallCnn(nn.Module):
             for place in range(size.blocks):
                 self.blocks.append(ConvBlock(before, width, 2 if stage and not place else 1))
                 before = width
-        he_initialise(self)
+        he_initialize(self)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         x: Tensor = self.stem(channels_last(pixel_values))
@@ -79,7 +79,7 @@ class SmallCnn(nn.Module):
         return x.mean((2, 3))
 
 
-def he_initialise(module: nn.Module) -> None:
+def he_initialize(module: nn.Module) -> None:
     """Normal convolution weights with the variance that keeps gradients (He et al. 2015)."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from warmstart.data.encoding.packing import UNLABELLED
+from warmstart.data.encoding.packing import UNLABELED
 from warmstart.models.causal_lm import OutputLayer, token_table
 
 LOGIT_BYTES = 64 << 20  # of fp32 logits at a time
@@ -113,14 +113,14 @@ class LanguageHead(nn.Module):
         return bias + self.offset
 
     def forward(self, hidden: Tensor, inputs: dict[str, Tensor]) -> Tensor:
-        labelled = inputs["labels"] != UNLABELLED
-        chosen = hidden[labelled]
+        labeled = inputs["labels"] != UNLABELED
+        chosen = hidden[labeled]
         if self.transform is not None:
             chosen = self.transform(chosen)
         if self.scale != 1.0:
             chosen = chosen * self.scale
-        nats = token_nats(chosen, self.weight, inputs["labels"][labelled], self._added(), self.softcap)
-        rows = inputs["rows"][labelled]
+        nats = token_nats(chosen, self.weight, inputs["labels"][labeled], self._added(), self.softcap)
+        rows = inputs["rows"][labeled]
         per_row = nats.new_zeros(len(inputs["bytes"]), 2)
         per_row = per_row.index_add(0, rows, torch.stack([nats, torch.ones_like(nats)], dim=1))
         return torch.cat([per_row, inputs["bytes"][:, None]], dim=1)

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from warmstart.data.encoding.batches import Batch
-from warmstart.data.encoding.packing import UNLABELLED
+from warmstart.data.encoding.packing import UNLABELED
 from warmstart.models.gradient_checkpointing import gradient_checkpointing
 from warmstart.models.learning_rule import GroupOptimizer, learning_rules
 from warmstart.models.lm_head import LOGIT_BYTES, LanguageHead
@@ -31,7 +31,7 @@ from warmstart.training.config import OptimizerStateName
 from warmstart.training.flops import Flops, flops
 from warmstart.training.loop import set_trainable
 
-FOUR_BITS = 0.516  # bytes a weight in nf4 with its doubly quantised scales
+FOUR_BITS = 0.516  # bytes a weight in nf4 with its doubly quantized scales
 BYTES_PER_OPTIMIZER_STATE: dict[OptimizerStateName, int] = {
     "fp32": 8,
     "bf16": 4,
@@ -116,7 +116,7 @@ def step_bytes(
 
     Without fragmentation and scratch memory of kernels: right for a GPU's allocator, too little for a process.
     """
-    labelled = int((batch.inputs["labels"] != UNLABELLED).sum()) if "labels" in batch.inputs else 0
+    labeled = int((batch.inputs["labels"] != UNLABELED).sum()) if "labels" in batch.inputs else 0
     alive = _Alive()
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     again = gradient_checkpointing(found.model, random=False) if checkpointing else nullcontext()
@@ -130,21 +130,21 @@ def step_bytes(
         alive.peak = weights
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             if "labels" in inputs:
-                loss = _language_loss(found.model, inputs, labelled)
+                loss = _language_loss(found.model, inputs, labeled)
             else:
                 loss = objective.loss(found.model, faked)
         loss.backward()  # type: ignore[no-untyped-call]
     return found.held_bytes + alive.peak - weights - 4 * found.sparse  # whose gradients were whole here
 
 
-def _language_loss(model: Model, inputs: dict[str, Tensor], labelled: int) -> Tensor:
+def _language_loss(model: Model, inputs: dict[str, Tensor], labeled: int) -> Tensor:
     """A stand-in for the memory of the language-model head: labeled hidden states, a part of their logits, and the
     gradient of its weight.
 
     The head itself selects tokens by their labels, which fake tensors do not have.
     """
     head = cast(LanguageHead, model.head)
-    chosen = model.features(inputs).flatten(0, 1)[:labelled]
+    chosen = model.features(inputs).flatten(0, 1)[:labeled]
     if head.transform is not None:
         chosen = head.transform(chosen)
     some = chosen[: max(1, LOGIT_BYTES // (4 * len(head.weight)))]

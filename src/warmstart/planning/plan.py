@@ -63,7 +63,7 @@ from warmstart.results.names import ENDPOINT_REGIME, name_at_base, regime_of, sp
 from warmstart.runs.search import trial_share
 from warmstart.runtime.device import memory_room, resident_memory
 from warmstart.runtime.environment import current_environment
-from warmstart.runtime.hardware import BANDWIDTH_REACHED, LAUNCH, SCALING, USABLE, UTILISATION, Machine
+from warmstart.runtime.hardware import BANDWIDTH_REACHED, LAUNCH, SCALING, USABLE, UTILIZATION, Machine
 from warmstart.training.event import Event
 from warmstart.training.run_data import RunData
 from warmstart.training.stages import validation_rows
@@ -111,7 +111,7 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
         notes = cut_notes(plan, options)
         words = current_environment(plan.options.precision).device
     else:
-        notes = (f"{PREDICTED}: from the device's published figures, at {UTILISATION:.0%} of its peak FLOPS",)
+        notes = (f"{PREDICTED}: from the device's published figures, at {UTILIZATION:.0%} of its peak FLOPS",)
         words = f"{where.devices} x {where.machine.words}"
     forecasts = []
     reasons = {each.regime: each.reason for each in plan.excluded if each.regime in not_run(plan.excluded)}
@@ -244,7 +244,7 @@ def _elsewhere(
         advice = f"{advice}; {idle}" if advice else idle
     share = 1.0 if precision == "bf16" else FULL_PRECISION_NOTE
     gain = devices * (SCALING if devices > 1 else 1.0)
-    rate = machine.flops * UTILISATION * share
+    rate = machine.flops * UTILIZATION * share
     traffic = (8 * found.total + 28 * found.trainable) / (machine.bandwidth * BANDWIDTH_REACHED)
     per_example = float(found.cost.training(examples.sizes(), examples.loss_weights).mean())
     if again:

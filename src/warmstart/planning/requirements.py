@@ -8,7 +8,7 @@ import numpy as np
 
 from warmstart.inference.model_store import Network
 from warmstart.models.pretrained.base import Base, weight_file_bytes
-from warmstart.models.pretrained.licences import licences_of
+from warmstart.models.pretrained.licenses import licenses_of
 from warmstart.planning.estimates import seconds_of_run, seconds_of_search
 from warmstart.planning.model_size import BESIDE, ModelSize, model_size
 from warmstart.planning.run_plan import RunPlan
@@ -91,7 +91,7 @@ def predicted_requirements(plan: RunPlan, name: str, run_data: RunData) -> Needs
     return Needs(
         name,
         base is not None,
-        licences_of(base.name, base.location) if base and allowed.licences else (),
+        licenses_of(base.name, base.location) if base and allowed.licenses else (),
         shipped_bytes(regime, run_data.task) if allowed.max_size is not None else None,
         _seconds_of_a_row(regime, run_data) if allowed.max_latency is not None else None,
     )

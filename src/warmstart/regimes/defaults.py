@@ -14,7 +14,7 @@ AUGMENTATIONS: tuple[Augment, ...] = ("none", "light", "strong")  # of images, a
 class RegimeDefaults:
     """Defaults of a regime: which rates to try, and how long to train. One row each in the table below."""
 
-    lr: float  # centre of the search
+    lr: float  # center of the search
     epochs: float
     floor: int = 300  # steps at least, however few the rows
     batch_size: int | None = None  # None: 16 under 2,000 rows, else 32

@@ -29,7 +29,7 @@ class LoRA:
 
     In networks for images, on every convolution across channels too: a filter to `rank` channels, then one pixel wide.
 
-    The update is scaled by alpha / sqrt(rank) (rank-stabilised, Kalajdzievski 2023), so that the best rate hardly
+    The update is scaled by alpha / sqrt(rank) (rank-stabilized, Kalajdzievski 2023), so that the best rate hardly
     depends on the rank. `quantize="nf4"` holds the frozen weights in 4 bits (QLoRA, Dettmers et al. 2023).
     """
 

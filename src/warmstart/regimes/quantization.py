@@ -62,4 +62,4 @@ def quantize(body: nn.Module, names: list[str]) -> None:
         small.weight = package.nn.Params4bit(linear.weight.data, requires_grad=False, quant_type="nf4")
         if linear.bias is not None:
             small.bias = nn.Parameter(linear.bias.data)
-        body.set_submodule(name, small.to(linear.weight.device))  # .to() is what quantises
+        body.set_submodule(name, small.to(linear.weight.device))  # .to() is what quantizes

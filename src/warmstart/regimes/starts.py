@@ -217,7 +217,7 @@ class Scratch:
     def body(self, seed: int) -> nn.Module:
         with random_state(seed):
             body = self.build()
-            initialise(body, self.init)
+            initialize(body, self.init)
         attend_row_by_row(body)
         return body
 
@@ -286,7 +286,7 @@ def random_state(seed: int) -> Iterator[None]:
         yield
 
 
-def initialise(body: nn.Module, init: Init) -> None:
+def initialize(body: nn.Module, init: Init) -> None:
     """Reinitialize the weight matrices: Xavier (Glorot and Bengio 2010), He (He et al. 2015) or normal with sd 0.02.
 
     'default' keeps the architecture's own. Vectors (biases, norms) are not changed.

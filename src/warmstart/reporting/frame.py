@@ -59,7 +59,7 @@ def thin() -> Figure:
     return {"color": "var(--muted)", "width": 1, "dash": "dash"}
 
 
-def colour(family: str) -> str:
+def color(family: str) -> str:
     """Of a family of regimes."""
     return f"var(--{family})" if family in words.FAMILIES else "var(--baseline)"
 

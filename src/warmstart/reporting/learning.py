@@ -50,7 +50,7 @@ def learning_curves(entries: Sequence[Entry], comparison: Comparison) -> Figure 
 
 def _regime(law: Law, symbol: str, comparison: Comparison) -> list[Figure]:
     """A band, the line through what was measured, and the dashed line on to `MAX_EXTRAPOLATION` times the rows."""
-    colour, measured = frame.colour(law.family), law.line.rows
+    color, measured = frame.color(law.family), law.line.rows
     ends = (*measured, *(forecast.rows for forecast in law.predicted))
     places = [np.geomspace(low, high, BAND_POINTS) for low, high in pairwise(ends)]
     band = [law.at(round(rows)) for rows in dict.fromkeys(np.concatenate(places).round().tolist())]
@@ -58,7 +58,7 @@ def _regime(law: Law, symbol: str, comparison: Comparison) -> list[Figure]:
     at_sizes = [CurveForecast(rows, points[rows].score, points[rows].interval) for rows in measured]
     ahead = [at_sizes[-1], *law.predicted]
     common = {"type": "scatter", "legendgroup": frame.escape_plotly(law.regime), "hoverinfo": "text"}
-    marker = {"color": colour, "size": 9, "symbol": symbol}
+    marker = {"color": color, "size": 9, "symbol": symbol}
     return [
         common
         | {
@@ -66,15 +66,15 @@ def _regime(law: Law, symbol: str, comparison: Comparison) -> list[Figure]:
             "x": [f.rows for f in (*band, *reversed(band))],
             "y": [*(f.interval.high for f in band), *(f.interval.low for f in reversed(band))],
             "fill": "toself",
-            "fillcolor": colour,
-            "line": {"width": 0, "color": colour},
+            "fillcolor": color,
+            "line": {"width": 0, "color": color},
             "opacity": 0.13,
             "hoverinfo": "skip",
             "showlegend": False,
         },
-        common | _line(law, at_sizes, "measured", {"color": colour, "width": 2}, marker) | {"showlegend": True},
+        common | _line(law, at_sizes, "measured", {"color": color, "width": 2}, marker) | {"showlegend": True},
         common
-        | _line(law, ahead, "predicted", {"color": colour, "width": 1.5, "dash": "dash"}, marker | {"opacity": 0.6})
+        | _line(law, ahead, "predicted", {"color": color, "width": 1.5, "dash": "dash"}, marker | {"opacity": 0.6})
         | {"showlegend": False},
     ]
 

@@ -32,20 +32,20 @@ def places(
 
     `across`: where a mark stands on the horizontal axis.
     """
-    centres = {
+    centers = {
         entry.key: (
             inside[0] * (across(entry) - span_x[0]) / (span_x[1] - span_x[0]),
             inside[1] * (span_y[1] - entry.row.score) / (span_y[1] - span_y[0]),
         )
         for entry in shown
     }
-    taken = [(x - 8, y - 8, x + 8, y + 8) for x, y in centres.values()]
-    taken += [_bar(entry, centres[entry.key][0], span_y, inside[1]) for entry in shown]
-    for here, there in pairwise(centres[entry.key] for entry in front):
+    taken = [(x - 8, y - 8, x + 8, y + 8) for x, y in centers.values()]
+    taken += [_bar(entry, centers[entry.key][0], span_y, inside[1]) for entry in shown]
+    for here, there in pairwise(centers[entry.key] for entry in front):
         taken += [(here[0], here[1] - 2, there[0], here[1] + 2), _upright(there[0], here[1], there[1])]
     found: dict[str, str] = {}
     for entry in shown:
-        boxes = {place: _box(centres[entry.key], place, LETTER * len(entry.name)) for place in LABEL_POSITIONS}
+        boxes = {place: _box(centers[entry.key], place, LETTER * len(entry.name)) for place in LABEL_POSITIONS}
         place = min(
             LABEL_POSITIONS, key=lambda p: sum(_overlap(boxes[p], b) for b in taken) + _outside(boxes[p], inside)
         )
@@ -63,10 +63,10 @@ def _upright(x: float, y: float, other: float) -> Box:
     return (x - 2, min(y, other), x + 2, max(y, other))
 
 
-def _box(centre: tuple[float, float], place: str, width: float) -> Box:
+def _box(center: tuple[float, float], place: str, width: float) -> Box:
     vertical, horizontal = place.split()
-    x = {"left": centre[0] - 8 - width, "center": centre[0] - width / 2, "right": centre[0] + 8}[horizontal]
-    y = {"top": centre[1] - 24, "middle": centre[1] - 8, "bottom": centre[1] + 8}[vertical]
+    x = {"left": center[0] - 8 - width, "center": center[0] - width / 2, "right": center[0] + 8}[horizontal]
+    y = {"top": center[1] - 24, "middle": center[1] - 8, "bottom": center[1] + 8}[vertical]
     return (x, y, x + width, y + 16)
 
 

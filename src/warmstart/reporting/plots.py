@@ -59,10 +59,10 @@ def score_against_compute(entries: Sequence[Entry], comparison: Comparison, part
 
 def curves(entry: Entry, span: tuple[float, float] | None) -> Figure:
     """Training and validation loss over the steps, the gap between them marked where the weights were kept."""
-    colour = frame.colour(entry.row.family)
+    color = frame.color(entry.row.family)
     data: list[Figure] = []
     for run in sorted(entry.runs, key=lambda run: run is entry.shown):
-        data += _curve(run, colour, faint=run is not entry.shown)
+        data += _curve(run, color, faint=run is not entry.shown)
     axis = frame.axis("", range=list(span)) if span else frame.axis("")
     layout = frame.layout(xaxis=frame.axis("step", rangemode="tozero"), yaxis=axis, height=250)
     kept = _kept(entry.shown) if entry.shown else None
@@ -93,7 +93,7 @@ def rate_search(entry: Entry, span: tuple[float, float] | None, higher_is_better
     run = entry.shown
     trials = [t for t in run.trials if isinstance(t.settings.get("lr"), int | float)] if run else []
     worst = (0.0, 1.0) if span is None else span if higher_is_better else span[::-1]
-    colour = frame.colour(entry.row.family)
+    color = frame.color(entry.row.family)
     taken = taken_trial(run) if run else None
     symbols = ["x-thin" if t.val is None else "circle" if t is taken else "circle-open" for t in trials]
     trace = {
@@ -107,7 +107,7 @@ def rate_search(entry: Entry, span: tuple[float, float] | None, higher_is_better
         ],
         "hoverinfo": "text",
         "cliponaxis": False,
-        "marker": {"color": colour, "size": 10, "symbol": symbols, "line": {"width": 2, "color": colour}},
+        "marker": {"color": color, "size": 10, "symbol": symbols, "line": {"width": 2, "color": color}},
     }
     low, high = _log_range([float(t.settings["lr"]) for t in trials], margin=0.3)
     decades = _decades(low, high)
@@ -156,7 +156,7 @@ def predicted_against_true(entry: Entry, span: Span) -> Figure:
     diagonal = [10**end for end in ends] if span.log else ends
     scale = {"type": "log", "dtick": 1} if span.log else {"type": "linear"}
     axis = {"range": ends, "exponentformat": "SI"} | scale
-    colour, symbol = frame.colour(entry.row.family), frame.SYMBOLS.get(entry.row.family)
+    color, symbol = frame.color(entry.row.family), frame.SYMBOLS.get(entry.row.family)
     dots = {
         "type": "scatter",
         "mode": "markers",
@@ -164,7 +164,7 @@ def predicted_against_true(entry: Entry, span: Span) -> Figure:
         "y": [prediction for *_, prediction in rows],
         "text": [f"row {n}: {format_quantity(t)}, predicted {format_quantity(p)}" for n, t, p in rows],
         "hoverinfo": "text",
-        "marker": {"color": colour, "size": 5, "opacity": 0.45, "symbol": symbol},
+        "marker": {"color": color, "size": 5, "opacity": 0.45, "symbol": symbol},
     }
     line = {"type": "scatter", "mode": "lines", "x": diagonal, "y": diagonal, "hoverinfo": "skip", "line": frame.thin()}
     layout = frame.layout(xaxis=frame.axis("true", **axis), yaxis=frame.axis("predicted", **axis), height=280)
@@ -238,7 +238,7 @@ def _points(members: Sequence[Entry], family: str, wide: Mapping[str, str], narr
         "text": [frame.escape_plotly(row.name) for row in rows],
         "textposition": [wide[entry.key] for entry in members],
         "meta": {"narrow": [narrow[entry.key] for entry in members]},
-        "textfont": {"color": frame.colour(family), "size": 13},
+        "textfont": {"color": frame.color(family), "size": 13},
         "hovertext": [
             frame.escape_plotly(
                 f"{row.name}: {format_score(row.score)} {format_interval(row.interval)}, {format_flops(row.flops)}"
@@ -247,13 +247,13 @@ def _points(members: Sequence[Entry], family: str, wide: Mapping[str, str], narr
         ],
         "hoverinfo": "text",
         "cliponaxis": False,
-        "marker": {"color": frame.colour(family), "size": 11, "symbol": frame.SYMBOLS[family]},
+        "marker": {"color": frame.color(family), "size": 11, "symbol": frame.SYMBOLS[family]},
         "error_y": {
             "type": "data",
             "symmetric": False,
             "array": [frame.finite(row.interval.high - row.score) for row in rows],
             "arrayminus": [frame.finite(row.score - row.interval.low) for row in rows],
-            "color": frame.colour(family),
+            "color": frame.color(family),
             "thickness": 1.2,
             "width": 0,
         },
@@ -270,7 +270,7 @@ def _predicted(members: Sequence[Entry], family: str) -> Figure:
 
 def _frontier(each: ForgettingRow) -> Figure:
     """From the base's weights to the tuned ones."""
-    points, colour = each.forgotten.frontier, frame.colour(each.entry.row.family)
+    points, color = each.forgotten.frontier, frame.color(each.entry.row.family)
     return {
         "type": "scatter",
         "mode": "lines+markers",
@@ -283,8 +283,8 @@ def _frontier(each: ForgettingRow) -> Figure:
             for point in points
         ],
         "hoverinfo": "text",
-        "line": {"color": colour, "width": 1.5, "dash": "dot"},
-        "marker": {"color": colour, "size": 5},
+        "line": {"color": color, "width": 1.5, "dash": "dot"},
+        "marker": {"color": color, "size": 5},
     }
 
 
@@ -344,12 +344,12 @@ def _level(layout: Figure, value: float, label: str) -> None:
     )
 
 
-def _curve(run: Run, colour: str, *, faint: bool) -> list[Figure]:
+def _curve(run: Run, color: str, *, faint: bool) -> list[Figure]:
     steps = [point.step for point in run.points]
     common = {"type": "scatter", "mode": "lines", "x": steps, "opacity": 0.3 if faint else 1.0}
     if faint:
         common["hoverinfo"] = "skip"
-    train_line, val_line = {"color": colour, "dash": "dot", "width": 1.6}, {"color": colour, "width": 2.2}
+    train_line, val_line = {"color": color, "dash": "dot", "width": 1.6}, {"color": color, "width": 2.2}
     train = {"name": "training", "y": [frame.finite(p.train_loss) for p in run.points], "line": train_line}
     val = {"name": "validation", "y": [frame.finite(p.val_loss) for p in run.points], "line": val_line}
     return [common | train, common | val]

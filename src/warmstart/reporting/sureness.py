@@ -31,21 +31,21 @@ def calibration_plots(shown: Sequence[CalibrationRow]) -> dict[str, Figure]:
 
 
 def _reliability(line: CalibrationRow) -> Figure:
-    """Share right over the mean probability of each bin, with its interval; grey without the temperature."""
-    colour = frame.colour(line.entry.row.family)
+    """Share right over the mean probability of each bin, with its interval; gray without the temperature."""
+    color = frame.color(line.entry.row.family)
     fitted, raw = line.found.fitted, line.found.raw
     assert fitted is not None, "drawn only where there are probabilities"
     data = [_diagonal()]
     if raw:
         faint = {"color": "var(--muted)", "size": 7, "symbol": "circle-open"}
         data.append(_points(raw, "as trained") | {"marker": faint, "opacity": 0.7})
-    marker = {"color": colour, "size": 9, "symbol": frame.SYMBOLS.get(line.entry.row.family, "circle")}
+    marker = {"color": color, "size": 9, "symbol": frame.SYMBOLS.get(line.entry.row.family, "circle")}
     bars = {
         "type": "data",
         "symmetric": False,
         "array": [each.interval.high - each.right for each in fitted.bins],
         "arrayminus": [each.right - each.interval.low for each in fitted.bins],
-        "color": colour,
+        "color": color,
         "thickness": 1.2,
         "width": 0,
     }

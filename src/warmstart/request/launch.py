@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 # What is in a folder before its request has been found to make sense.
 NOT_STARTED = {"request.json", "lock", TABLE}
-CATALOGUE = "catalogue.csv"  # the demo writes its table beside its request
+CATALOG = "catalogue.csv"  # the demo writes its table beside its request
 # What is written after that, before the first measured step.
 PREPARED = NOT_STARTED | {"findings.json", "examples.parquet"}
 
@@ -184,7 +184,7 @@ def check_vacant(folder: Path) -> None:
         raise UsageError(
             f"{str(folder)!r} cannot be used: {error.strerror}.", "name another folder with --out"
         ) from error
-    if there or names - (NOT_STARTED | {CATALOGUE} if "request.json" in names else set()):
+    if there or names - (NOT_STARTED | {CATALOG} if "request.json" in names else set()):
         other = "choose another folder with --out"
         hint = f"warmstart resume {shell_word(folder)}, or {other}" if config.holds_request(folder) else other
         raise UsageError(f"{str(folder)!r} already exists.", hint)

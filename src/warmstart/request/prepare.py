@@ -110,7 +110,7 @@ def _reach_by_loading(request: config.Request, source: str) -> Reach:
 
 
 def prepare_study(request: config.Request, table: Table | None, own: OwnRegimes) -> PreparedProblem:
-    """Read, recognise, split, check, and find the base. Raises what is wrong with any of them. Runs nobody's code."""
+    """Read, recognize, split, check, and find the base. Raises what is wrong with any of them. Runs nobody's code."""
     with tempfile.TemporaryDirectory() as folder:
         return prepare_problem(request, prepare_data(request, table), own, Path(folder), run_code=False)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from warmstart.data.schema.columns import parse_kinds
 from warmstart.data.schema.schema import ColumnChoices
 from warmstart.errors import InputError, UsageError, did_you_mean, flag, shorten
-from warmstart.models.pretrained.licences import normalize_licence
+from warmstart.models.pretrained.licenses import normalize_license
 from warmstart.quantities import REFERENCE_FLOPS, parse_share
 from warmstart.regimes.search_space import MOST_TRIALS, SearchEffort, require_optuna
 from warmstart.request.forgetting_options import ForgettingOptions, forgetting_options
@@ -165,8 +165,8 @@ class Request(AllSettings):
 
     @property
     def constraints(self) -> Constraints:
-        licences = tuple(normalize_licence(name) for name in self.licence)
-        return Constraints(self.max_size, self.max_latency, licences, self.max_training_time, self.pretrained)
+        licenses = tuple(normalize_license(name) for name in self.licence)
+        return Constraints(self.max_size, self.max_latency, licenses, self.max_training_time, self.pretrained)
 
     def options(self, regimes: tuple[str, ...]) -> "Options":
         """The part that `compare` reads."""

@@ -49,7 +49,7 @@ class PreparedData:
 
 
 def prepare_data(request: config.Request, table: Table | None = None) -> PreparedData:
-    """Read, recognise and split: everything about the data that can be wrong, without torch."""
+    """Read, recognize and split: everything about the data that can be wrong, without torch."""
     table = table or read_files(request.data, offline=request.offline, table=request.table)
     table = join_label_columns(table, request.target)
     known = find_previous(request.previous) if request.previous else None

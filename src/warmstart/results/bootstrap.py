@@ -131,10 +131,10 @@ class Resampled:
         """Wilson's interval (1927) for the mean over seeds; the spread of the seeds is added as an error."""
         seeds = len(self.measured)
         low, high = wilson(self.mean, self.rows)
-        centre, from_rows = (low + high) / 2, (high - low) / 2
+        center, from_rows = (low + high) / 2, (high - low) / 2
         deviation = float(self.measured.std(ddof=1)) if seeds >= FEWEST_SEEDS else 0.0
         half = math.hypot(from_rows, _student_95(seeds) * deviation / math.sqrt(seeds))
-        return Interval(max(centre - half, 0.0), min(centre + half, 1.0))
+        return Interval(max(center - half, 0.0), min(center + half, 1.0))
 
     @property
     def p_above_zero(self) -> float:
@@ -147,10 +147,10 @@ def wilson(share: float, rows: int) -> Interval:
     """Wilson's interval (1927) for a proportion of correct answers among so many rows."""
     square = _NORMAL_95**2
     shrunk = 1 + square / rows
-    centre = (share + square / (2 * rows)) / shrunk
+    center = (share + square / (2 * rows)) / shrunk
     spread = share * (1 - share) / rows + square / (4 * rows**2)
     half = _NORMAL_95 * math.sqrt(max(spread, 0.0)) / shrunk
-    return Interval(centre - half, centre + half)
+    return Interval(center - half, center + half)
 
 
 def resample(scores: Sequence[Array], draws: int = BOOTSTRAP_DRAWS, groups: Array | None = None) -> Resampled:

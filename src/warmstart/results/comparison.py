@@ -58,7 +58,7 @@ class Comparison(Tabular):
     min_effect: float  # smallest relative gain that matters, 0.01
     cuts: tuple[str, ...]  # what the budget cut, in words
     caveats: tuple[str, ...]  # of the study as a whole: dropped rows, truncation, rare classes
-    noise_floor: float | None = None  # best reachable score, where it is known (the demo's catalogue)
+    noise_floor: float | None = None  # best reachable score, where it is known (the demo's catalog)
     excluded: tuple[Excluded, ...] = ()  # by the constraints: not trained, or trained and not to be chosen
     unranked_flops: float = 0.0  # of trainings that others of another length took the place of
     full_estimate: float | None = None  # seconds that it was estimated to take without the cuts; None: not cut

@@ -21,7 +21,7 @@ class Constraints:
 
     max_size: int | None = None  # bytes of all that has to be shipped: for adapters the base too
     max_latency: float | None = None  # seconds for one row
-    licences: tuple[str, ...] = ()  # that pretrained weights may have; empty: any
+    licenses: tuple[str, ...] = ()  # that pretrained weights may have; empty: any
     max_training_time: float | None = None  # seconds to search for a regime's rate and to train it once
     pretrained: bool = True  # whether pretrained weights may be used at all
 
@@ -39,7 +39,7 @@ class Needs:
 
     regime: str
     pretrained: bool
-    licences: tuple[str, ...] = ()  # of the weights that it starts from; all of them hold. Empty: not known
+    licenses: tuple[str, ...] = ()  # of the weights that it starts from; all of them hold. Empty: not known
     size: int | None = None  # bytes
     latency: float | None = None  # seconds for one row
     train: float | None = None  # seconds
@@ -68,12 +68,12 @@ def broken(allowed: Constraints, needs: Needs) -> tuple[Excluded, ...]:
     found: list[tuple[str, str]] = []
     if needs.pretrained and not allowed.pretrained:
         found.append(("no-pretrained", "it starts from pretrained weights"))
-    if needs.pretrained and allowed.licences:
-        others = [name for name in needs.licences if name not in allowed.licences]
-        if not needs.licences:
-            found.append(("licence", "nothing says under which licence its base is"))
+    if needs.pretrained and allowed.licenses:
+        others = [name for name in needs.licenses if name not in allowed.licenses]
+        if not needs.licenses:
+            found.append(("licence", "nothing says under which license its base is"))
         elif others:
-            found.append(("licence", f"its base is under {join_phrases(others)}, not {' or '.join(allowed.licences)}"))
+            found.append(("licence", f"its base is under {join_phrases(others)}, not {' or '.join(allowed.licenses)}"))
     if _over(needs.train, allowed.max_training_time):
         took, most = format_duration(needs.train), format_duration(allowed.max_training_time)
         found.append(("max-training-time", f"its search and one run would take about {took}, more than {most}"))

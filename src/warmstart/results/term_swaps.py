@@ -24,8 +24,8 @@ CHANGE_MEASURES = {
     "changed": ("Changed", "share of predictions that differ after the swap"),
     "moved": ("Moved", "mean size of the change, of the number on its training scale or of the probability"),
     "moved_units": ("Moved, in units", "the same in the target's own units"),
-    "shift": ("Towards the right", "mean change from the text with the left term to the one with the right term"),
-    "shift_units": ("Towards it, in units", "the same in the target's own units"),
+    "shift": ("Toward the right", "mean change from the text with the left term to the one with the right term"),
+    "shift_units": ("Toward it, in units", "the same in the target's own units"),
     "random": ("Any word", "the first measure if as many random words are swapped in each text"),
     "beyond": ("Beyond any word", "how much more the pair moves predictions than random words do"),
 }

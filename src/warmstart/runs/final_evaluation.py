@@ -19,7 +19,7 @@ from warmstart.results.bootstrap import mean_score
 from warmstart.runtime.distributed import world
 from warmstart.runtime.sampling import spread_places
 from warmstart.tasks.language import MAX_JUDGED_ROWS
-from warmstart.tasks.task import Judgement
+from warmstart.tasks.task import Judgment
 from warmstart.training.frozen_prefix import use_prefix_cache
 from warmstart.training.run_data import RunData
 from warmstart.types import Array
@@ -82,7 +82,7 @@ def evaluate_answers(writer: AnswerWriter, run_data: RunData) -> FinalScores:
     task, rows = run_data.task.generative, answered_rows(run_data)
     assert task is not None and task.ranks_by_writing, "without written answers there is nothing to score here"
 
-    def judged(some: Rows) -> Judgement:
+    def judged(some: Rows) -> Judgment:
         return task.judge(writer.answers(some.texts, task), some)
 
     tested = rows["test"]

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from warmstart.data.encoding.batches import by_length
 from warmstart.data.encoding.examples import Examples
-from warmstart.data.encoding.packing import UNLABELLED
+from warmstart.data.encoding.packing import UNLABELED
 from warmstart.data.features.column_inputs import HEAD_KEYS
 from warmstart.models.evaluate import outputs
 from warmstart.models.lm_head import LogitsHead
@@ -150,7 +150,7 @@ def kl_divergence(base: Model, tuned: Model, examples: Examples) -> Array:
     found = torch.zeros(len(examples), 2, dtype=torch.float64)
     for index in by_length(examples.sizes(), RETENTION_BATCH_ROWS):
         batch = examples.take(index).to(device)
-        learned = batch.inputs["labels"] != UNLABELLED
+        learned = batch.inputs["labels"] != UNLABELED
         of_base, of_tuned = (hidden_states(model, batch.inputs)[learned] for model in (base, tuned))
         rows = torch.from_numpy(index)[batch.inputs["rows"][learned].cpu()]
         for start in range(0, len(rows), chunk):

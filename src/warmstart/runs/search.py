@@ -38,7 +38,7 @@ from warmstart.training.run_data import RunData
 from warmstart.training.stages import TrainedStages, train_stages
 from warmstart.training.validation import evaluate
 
-LR_FACTOR = 10**0.5  # between neighbouring rates: about 3
+LR_FACTOR = 10**0.5  # between neighboring rates: about 3
 TRIAL_SHARE = 0.25  # of the steps, for a trial
 TRIAL_ROWS, LEAST_TRIAL = 100_000, 1 / 16  # read in a trial of a rate or size, at most; but this share of the steps
 FEW_TRIALS = 2  # of rates: where a budget leaves no more, augmentation is not tried either
@@ -235,18 +235,18 @@ def score_trial(trained: TrainedStages, regime: Regime, run_data: RunData) -> tu
 
 def _rates(search: Search, trials: int) -> Iterator[Candidate]:
     """Rates a factor of 3 apart, the default first; if the lowest or highest wins, one more beyond it."""
-    centre = search.config.lr
+    center = search.config.lr
     scores: dict[int, float | None] = {}
     for i in sorted(range(trials), key=lambda i: abs(i - (trials - 1) // 2)):
         power = i - (trials - 1) // 2
-        yield _at_rate(search, centre * LR_FACTOR**power)
+        yield _at_rate(search, center * LR_FACTOR**power)
         scores[power] = search.trials[-1].val
     best = _best(search, scores)
     edge = {min(scores): best - 1, max(scores): best + 1}.get(best)
     if edge is not None:
-        yield _at_rate(search, centre * LR_FACTOR**edge)
+        yield _at_rate(search, center * LR_FACTOR**edge)
         scores[edge] = search.trials[-1].val
-    search.config = replace(search.config, lr=centre * LR_FACTOR ** _best(search, scores))
+    search.config = replace(search.config, lr=center * LR_FACTOR ** _best(search, scores))
 
 
 def _at_rate(search: Search, lr: float) -> Candidate:
@@ -284,7 +284,7 @@ def _sizes(search: Search, size: Size, spend: float) -> Iterator[Candidate]:
     improved = True
     while improved and attempts < MAX_SIZES_TRIED:
         improved = False
-        for candidate in _neighbours(size):
+        for candidate in _neighbors(size):
             if candidate in tried or attempts >= MAX_SIZES_TRIED or search.flops >= spend:
                 continue
             tried.add(candidate)
@@ -351,7 +351,7 @@ def of_size(regime: Regime, size: Size) -> Regime:
     return replace(regime, start=regime.start.resized(size))
 
 
-def _neighbours(size: Size) -> Iterator[Size]:
+def _neighbors(size: Size) -> Iterator[Size]:
     yield replace(size, width=size.width * 2)
     yield replace(size, depth=size.depth + 2)
     yield replace(size, dropout=min(size.dropout + 0.2, 0.6))

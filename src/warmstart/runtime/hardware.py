@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from warmstart.errors import UsageError, did_you_mean
 
-UTILISATION = 0.38  # of the peak in matrix products: plain loops of medium models reach .3 to .45 on these devices
+UTILIZATION = 0.38  # of the peak in matrix products: plain loops of medium models reach .3 to .45 on these devices
 BANDWIDTH_REACHED = 0.7  # of the peak, in element-wise work
 LAUNCH = 40e-6  # seconds to start the kernels of one layer once, from Python: small models wait for nothing else
 SCALING = 0.9  # of the ideal gain, for more than one device in one machine

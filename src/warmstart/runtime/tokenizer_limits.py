@@ -12,7 +12,7 @@ from typing import Any
 
 from warmstart.errors import InputError, shorten
 
-MAX_GROWTH = 256  # characters for one: the longest that Unicode's own normalisation makes of one is 18
+MAX_GROWTH = 256  # characters for one: the longest that Unicode's own normalization makes of one is 18
 MAX_WORD = 10_000  # characters of a word that WordPiece looks for pieces of: it tries each length from each place
 QUANTIFIED = re.compile(r"[*+]|\{\d+,\}")  # any number of times
 _COPY = "take another copy of the model"
@@ -65,7 +65,7 @@ def _growth(part: Mapping[str, Any]) -> int:
         return max(1, len(content) if isinstance(content, str) else 1)
     if kind == "Precompiled":
         return _longest_entry(part.get("precompiled_charsmap"))
-    return 1  # Unicode's own normalisations are bounded by the text
+    return 1  # Unicode's own normalizations are bounded by the text
 
 
 def _longest_entry(charsmap: object) -> int:

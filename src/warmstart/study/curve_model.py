@@ -17,7 +17,7 @@ import numpy as np
 from warmstart.types import Array
 
 FIRST_RUNG_ROWS = 50  # training rows of the first rung; the noise of a draw is known for so many
-_CENTRE = 3.0  # standard deviation of what the log errors of all arms of a task have in common: it may be anything
+_CENTER = 3.0  # standard deviation of what the log errors of all arms of a task have in common: it may be anything
 _TRUST = 4.0  # pairs of seeds that the prior's spread counts for
 
 
@@ -108,8 +108,8 @@ class CurveModel:
         across = self._curves(asks, targets)
         gains = np.linalg.solve(self._seen(observed), across).T
         off = observed.values - self._usual(asks)
-        centre = float(off.mean())
-        mean: Array = centre + self._usual(targets) + gains @ (off - centre)
+        center = float(off.mean())
+        mean: Array = center + self._usual(targets) + gains @ (off - center)
         spread: Array = self._curves(targets, targets) - gains @ across
         return mean, (spread + spread.T) / 2 + 1e-12 * np.eye(len(names))
 
@@ -117,7 +117,7 @@ class CurveModel:
         """Log marginal likelihood of the observations: used to learn priors from finished studies."""
         root = np.linalg.cholesky(self._seen(observed) + 1e-9 * np.eye(len(observed.asks)))
         off = observed.values - self._usual(observed.asks)
-        # the centre is not known: take the likeliest
+        # the center is not known: take the likeliest
         ones = np.linalg.solve(root, np.ones(len(off)))
         white = np.linalg.solve(root, off)
         white = white - ones * float(ones @ white) / float(ones @ ones)
@@ -142,7 +142,7 @@ class CurveModel:
         slopes = np.array([self.prior.slope_of(ask.arm).deviation for ask in some])[:, None]
         wandered = self.prior.bend**2 * near**2 * (3 * far - near) / 6
         own = levels**2 + slopes**2 * near * far + wandered
-        found: Array = same * own + _CENTRE**2 + self.prior.common**2 * near * far
+        found: Array = same * own + _CENTER**2 + self.prior.common**2 * near * far
         return found
 
     def _luck(self, observed: ObservedCurve) -> Array:

@@ -173,7 +173,7 @@ def run_race(study: StudyState, part: float | None) -> Generator[Event, None, tu
     by_compute = plan.options.by_compute
     minutes = f"{allowed / 60:.0f} min" if allowed >= 90 else f"{allowed:.0f} s"
     within = format_effort(allowed, by_compute=True) if by_compute else minutes
-    said = f"a race of {len(plan.names)} regimes towards {whole:,} rows, within {within}; comparing all would take"
+    said = f"a race of {len(plan.names)} regimes toward {whole:,} rows, within {within}; comparing all would take"
     whole_study = format_effort(everything, by_compute=True) if by_compute else f"{everything / 60:.0f} min"
     yield study.progress.event("planning", message=f"{said} {whole_study}")
     strategy = RaceJobs(study, allowed)

@@ -72,7 +72,7 @@ def claims(text: str) -> dict[str, str]:
 
 
 def _names(text: str) -> Iterator[tuple[int, str]]:
-    """Runs of capitalised words, with where they start."""
+    """Runs of capitalized words, with where they start."""
     run: list[Any] = []
     for match in _WORD.finditer(text):
         word = _POSSESSIVE.sub("", match[0])

@@ -22,7 +22,7 @@ from warmstart.data.schema.conversations import read_turns
 from warmstart.data.schema.infer_text import default_instruction
 from warmstart.data.schema.schema import CORPUS, Long, Schema, TaskName
 from warmstart.results.metrics import RANKED_BY
-from warmstart.tasks.task import Judgement
+from warmstart.tasks.task import Judgment
 from warmstart.tasks.text_metrics import chrf_and_bleu, judge_text
 from warmstart.types import Array
 
@@ -170,19 +170,19 @@ class Language:
     def truths(self, targets: Array) -> list[Any]:
         return [0.0] * len(targets)
 
-    def judge(self, written: Sequence[str], rows: Rows) -> Judgement:
+    def judge(self, written: Sequence[str], rows: Rows) -> Judgment:
         """What a model wrote in place of the last answers of these rows, example by example."""
         answers = [str(answer) for answer in rows.targets]
         columns: dict[str, list[Any]] = {"target": answers, "prediction": list(written)}
         if not self.ranks_by_writing:
             beside = chrf_and_bleu(written, answers)
-            return Judgement(None, {name: _ratio(scores) for name, scores in beside.items()}, columns)
+            return Judgment(None, {name: _ratio(scores) for name, scores in beside.items()}, columns)
         sources = [read_turns(text)[-2].content for text in rows.texts]
         found = judge_text(self.name, written, answers, sources=sources, schema=self.json_schema)
         metrics = {name: _ratio(scores) for name, scores in found.scores.items()} | found.corpus
         if found.unsupported:
             columns["not in the source"] = ["; ".join(missing) for missing in found.unsupported]
-        return Judgement(found.scores[self.metric], metrics, columns)
+        return Judgment(found.scores[self.metric], metrics, columns)
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))

@@ -25,7 +25,7 @@ SCALES: dict[Scale, tuple[Callable[[Array], Array], Callable[[Array], Array]]] =
     "log10": (np.log10, lambda z: 10.0 ** np.clip(z, -300, 300)),
     "log10(1+x)": (lambda y: np.log10(1 + y), lambda z: np.maximum(10.0 ** np.clip(z, -300, 300) - 1, 0)),
 }
-ROUNDING = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-14}  # of standardised values, on their way back
+ROUNDING = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-14}  # of standardized values, on their way back
 COVERAGE = 0.9  # of the prediction interval
 FEWEST_FOR_INTERVAL = 20  # validation rows: below, the 90 % quantile is the largest or second largest error
 
@@ -74,14 +74,14 @@ class Regression:
         return linear_head(width, 1, seed)
 
     def targets(self, rows: Rows) -> Array:
-        """Standardised, float32 [n]."""
+        """Standardized, float32 [n]."""
         return self.exact_targets(rows).astype(np.float32)
 
     def soft_targets(self, targets: Tensor) -> None:
         return None
 
     def exact_targets(self, rows: Rows) -> Array:
-        """Standardised, float64 [n]: float32 has seven digits, which a large number beside small ones uses up."""
+        """Standardized, float64 [n]: float32 has seven digits, which a large number beside small ones uses up."""
         scaled = SCALES[self.scale][0](rows.targets.astype(np.float64))
         return (scaled - self.mean) / self.deviation
 
@@ -139,11 +139,11 @@ class Regression:
         return found
 
     def predictions(self, outputs: Array, calibration: Mapping[str, float]) -> dict[str, list[Any]]:
-        centre = outputs[:, 0].astype(np.float64)
-        columns = {"prediction": self._own(centre).tolist()}
+        center = outputs[:, 0].astype(np.float64)
+        columns = {"prediction": self._own(center).tolist()}
         if "quantile" in calibration:
             width = calibration["quantile"]
-            columns |= {"low": self._own(centre - width).tolist(), "high": self._own(centre + width).tolist()}
+            columns |= {"low": self._own(center - width).tolist(), "high": self._own(center + width).tolist()}
         return columns
 
     def probabilities(self, outputs: Array, calibration: Mapping[str, float]) -> None:
@@ -177,11 +177,11 @@ class Regression:
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, **vars(self)}
 
-    def _scaled(self, standardised: Array) -> Array:
-        return standardised.astype(np.float64) * self.deviation + self.mean
+    def _scaled(self, standardized: Array) -> Array:
+        return standardized.astype(np.float64) * self.deviation + self.mean
 
-    def _own(self, standardised: Array) -> Array:
-        return SCALES[self.scale][1](self._scaled(standardised))
+    def _own(self, standardized: Array) -> Array:
+        return SCALES[self.scale][1](self._scaled(standardized))
 
 
 def _mean(values: Array) -> float:

@@ -86,7 +86,7 @@ class Task(Objective, Protocol):
         ...
 
     def output_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The loss of these outputs, a scalar: what `loss` minimises."""
+        """The loss of these outputs, a scalar: what `loss` minimizes."""
         ...
 
     def row_weights(self, targets: Array) -> Array | None:
@@ -151,7 +151,7 @@ class Task(Objective, Protocol):
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgment:
     """What written answers are worth."""
 
     scores: Array | None  # [n, 2] of the metric that ranks; None where it is not one of written answers
@@ -186,6 +186,6 @@ class GenerativeTask(Task, Protocol):
         """How an architecture with these inputs reads the prompts."""
         ...
 
-    def judge(self, written: Sequence[str], rows: Rows) -> Judgement:
+    def judge(self, written: Sequence[str], rows: Rows) -> Judgment:
         """What a model wrote in place of the last answers of these rows, example by example."""
         ...

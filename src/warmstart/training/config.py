@@ -21,7 +21,7 @@ class TrainConfig(LoopSettings):
     lr: float
     batch_size: int = 32
     warmup: float = 0.1  # of the steps
-    l2_sp: float = 0.0  # like weight decay, but towards the base's weights; of weights that a base has
+    l2_sp: float = 0.0  # like weight decay, but toward the base's weights; of weights that a base has
     replay: float = 0.0  # general rows beside each of the task's: see `keeping.Replay`
     clip: float = 1.0  # largest norm of a step's gradients
     precision: str = "fp32"

@@ -45,17 +45,17 @@ class State:
 
     model: Model
     optimizer: torch.optim.Optimizer
-    runs: nn.Module  # what is called to train it: the model itself, or what synchronises it with other processes
+    runs: nn.Module  # what is called to train it: the model itself, or what synchronizes it with other processes
     world: Distributed = ALONE
     step: int = 0
     slowed: float = 1.0  # what every rate is multiplied by: lower after weights that had to be taken back
     micro_batch: int | None = None  # rows at a time: fewer once a step did not fit into memory
     skipped: list[int] = field(default_factory=list)  # steps that were left out: their loss was no finite number
     strikes: int = 0  # of them, the last ones in a row
-    base: dict[nn.Parameter, Tensor] = field(default_factory=dict)  # what a weight is pulled towards
+    base: dict[nn.Parameter, Tensor] = field(default_factory=dict)  # what a weight is pulled toward
 
     @property
-    def synchronises(self) -> bool:
+    def synchronizes(self) -> bool:
         """Whether processes wait for each other in the backward pass itself, which averages their gradients."""
         return self.runs is not self.model or self.world.is_sharded(self.model)
 
@@ -115,7 +115,7 @@ def train(state: State, objective: Loss, source: Source, config: TrainConfig) ->
             mean = state.world.mean(total if fits else None)
             if mean is None:
                 _use_smaller_pieces(state, pieces)
-        if not state.synchronises:
+        if not state.synchronizes:
             state.world.average_gradients(trainable)
         step = Step(index, mean, lr, clip_gradients(state.world, trainable, config.clip))
         if step.finite:
@@ -130,7 +130,7 @@ def _require_out_of_memory(error: Exception, state: State) -> None:
     """Raise the error again unless it is out of memory; OSError if processes wait for each other in a backward pass."""
     if not _out_of_memory(error):
         raise error
-    if state.synchronises:
+    if state.synchronizes:
         # Not a TrainingError, which would be recorded: the others wait, and end when this process does.
         words = f"step {state.step} does not fit into memory; give fewer rows at a time with --micro-batch"
         raise OSError(errno.ENOMEM, words) from error

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.tiny_language import SHAPES, language_model, save_language_base
-from warmstart.data.encoding.packing import PACKED, UNLABELLED, PackedLine, PackingLayout
+from warmstart.data.encoding.packing import PACKED, UNLABELED, PackedLine, PackingLayout
 from warmstart.models.model import Model
 
 LENGTHS = (12, 5, 7, 3, 9, 12, 2)
@@ -62,9 +62,9 @@ def test_rows_of_one_length_need_no_mask(tmp_path: Path) -> None:
 
 def test_every_token_is_in_one_line(tmp_path: Path) -> None:
     batch = layout(tmp_path, "llama").batch(lines_of())
-    labelled = batch["labels"] != UNLABELLED
-    assert labelled.sum() == sum(LENGTHS)
-    assert torch.bincount(batch["rows"][labelled]).tolist() == list(LENGTHS)
+    labeled = batch["labels"] != UNLABELED
+    assert labeled.sum() == sum(LENGTHS)
+    assert torch.bincount(batch["rows"][labeled]).tolist() == list(LENGTHS)
     begins = batch["attention_mask"]
     assert begins.shape == (1, 1, max(LENGTHS), len(LENGTHS) + 1) and begins.dtype == torch.int32
     assert begins[0, 0, -1].diff().tolist() == list(LENGTHS)

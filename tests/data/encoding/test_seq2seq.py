@@ -15,7 +15,7 @@ import warmstart
 from tests.tiny import carried_out
 from tests.tiny_pairs import BEGIN, END, KINDS, PAD, pair_model, save_pair, save_table
 from warmstart.data.encoding.batches import Batch
-from warmstart.data.encoding.packing import UNLABELLED
+from warmstart.data.encoding.packing import UNLABELED
 from warmstart.data.encoding.seq2seq import Seq2Seq
 from warmstart.data.rows.split import Rows, Splits
 from warmstart.data.schema.conversations import Turn, write_turns
@@ -89,7 +89,7 @@ def test_nats_are_those_of_the_whole_model(kind: str, bases: dict[str, Base]) ->
     outputs, whole = model(batch), pair_model(kind)
     expected = theirs(whole, batch)
     logits = model.head.logits(model.features(batch))  # type: ignore[operator]
-    said = batch["labels"] != UNLABELLED
+    said = batch["labels"] != UNLABELED
     torch.testing.assert_close(logits[said], expected["logits"][said], atol=2e-4, rtol=1e-4)
     loss = outputs[:, 0].sum() / outputs[:, 1].sum()
     torch.testing.assert_close(loss, expected["loss"], atol=1e-5, rtol=1e-5)
@@ -143,7 +143,7 @@ def test_what_is_saved_is_loaded_by_transformers_alone_and_by_us(
             parameter.mul_(1.01)
     folder = saved(model, bases[kind], tmp_path)
     there = AutoModelForSeq2SeqLM.from_pretrained(folder / "body", attn_implementation="sdpa").eval()
-    said = batch["labels"] != UNLABELLED
+    said = batch["labels"] != UNLABELED
     logits = model.head.logits(model.features(batch))  # type: ignore[operator]
     torch.testing.assert_close(theirs(there, batch)["logits"][said], logits[said], atol=2e-4, rtol=1e-4)
     again: Any = load_model(folder).predictor
@@ -168,7 +168,7 @@ def test_adapters_are_loaded_by_peft(kind: str, bases: dict[str, Base], tmp_path
     folder = saved(model, bases[kind], tmp_path)
     bare = AutoModelForSeq2SeqLM.from_pretrained(bases[kind].location, attn_implementation="sdpa")
     there = PeftModel.from_pretrained(bare, str(folder / "adapter")).eval()
-    said = batch["labels"] != UNLABELLED
+    said = batch["labels"] != UNLABELED
     logits = model.head.logits(model.features(batch))  # type: ignore[operator]
     torch.testing.assert_close(theirs(there, batch)["logits"][said], logits[said], atol=2e-4, rtol=1e-4)
     again: Any = load_model(folder).predictor

@@ -13,7 +13,7 @@ from scipy.stats import chisquare
 import warmstart
 from tests.tiny_pairs import END, PAD, save_pair, save_table
 from warmstart.data.encoding.inputs import Answers, Tokens
-from warmstart.data.encoding.packing import UNLABELLED
+from warmstart.data.encoding.packing import UNLABELED
 from warmstart.data.encoding.span_corruption import SpanCorruption, SpanCorruptionRows, draw_spans
 from warmstart.errors import InputError, RowError, UsageError
 from warmstart.models.pretrained.base import Base, find_base
@@ -104,7 +104,7 @@ def test_sizes_are_those_of_the_batch_whatever_is_drawn(folders: dict[str, str],
     rows = rows_of(folders[kind])
     for drawn in (rows, rows.in_epoch(0), rows.in_epoch(1)):
         batch = drawn.batch(np.arange(len(TEXTS)))
-        written = (batch["labels"] != UNLABELLED).sum(1)
+        written = (batch["labels"] != UNLABELED).sum(1)
         read = batch["attention_mask"].sum(1)
         assert drawn.loss_weights().tolist() == written.tolist()
         assert drawn.sizes().tolist() == (read + written).tolist()

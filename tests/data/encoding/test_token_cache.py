@@ -53,7 +53,7 @@ class Counted(TokenizeWhole):
         return super().read(first, block)
 
 
-def tokenise(texts: Sequence[str], tokenizer: Any) -> ShardedColumn:
+def tokenize(texts: Sequence[str], tokenizer: Any) -> ShardedColumn:
     return cached_columns(Texts.of(texts), TokenizeWhole(tokenizer))["ids"]
 
 
@@ -62,7 +62,7 @@ def test_every_text_is_there(shard: int, tokenizer: Any, monkeypatch: pytest.Mon
     monkeypatch.setattr(module, "BLOCK_CHARACTERS", 100)
     monkeypatch.setattr(module, "SHARD", shard)
     texts = TEXTS[-20:] if shard == 1 else TEXTS  # each is a file of its own
-    found = tokenise(texts, tokenizer)
+    found = tokenize(texts, tokenizer)
     assert len(found) == len(texts) and found.values[0].dtype == np.uint16
     for i, text in enumerate(texts):
         assert tokenizer.decode(found.row(i)) == text
@@ -83,7 +83,7 @@ def test_only_unfinished_shards_are_made_again(tokenizer: Any, cache: Path, monk
 
     monkeypatch.setattr(module, "_write", killed)
     with pytest.raises(KeyboardInterrupt):
-        tokenise(TEXTS, tokenizer)
+        tokenize(TEXTS, tokenizer)
     monkeypatch.setattr(module, "_write", write)
     reading = Counted(tokenizer)
     found = cached_columns(Texts.of(TEXTS), reading)["ids"]
@@ -115,22 +115,22 @@ def test_a_study_of_a_large_corpus_makes_its_tokens_first_and_says_so(
 
 def test_one_text_of_thousands_that_was_edited_is_noticed(tokenizer: Any) -> None:
     many = [f"number {i}" for i in range(3_000)]
-    tokenise(many, tokenizer)
+    tokenize(many, tokenizer)
     many[7] = "another"
-    assert tokenizer.decode(tokenise(many, tokenizer).row(7)) == "another"
+    assert tokenizer.decode(tokenize(many, tokenizer).row(7)) == "another"
 
 
 def test_another_cut_of_the_same_text_is_another_corpus(tokenizer: Any) -> None:
     assert (
-        len(tokenise(["ab", "c"], tokenizer).row(0))
-        and tokenizer.decode(tokenise(["a", "bc"], tokenizer).row(1)) == "bc"
+        len(tokenize(["ab", "c"], tokenizer).row(0))
+        and tokenizer.decode(tokenize(["a", "bc"], tokenizer).row(1)) == "bc"
     )
 
 
 @pytest.mark.usefixtures("four")
 @pytest.mark.parametrize("left", [0, 10, -1])
 def test_what_is_damaged_is_made_again(left: int, tokenizer: Any, cache: Path) -> None:
-    tokenise(TEXTS, tokenizer)
+    tokenize(TEXTS, tokenizer)
     (damaged,) = cache.glob("*/00001.arrow")
     with damaged.open("r+b") as file:
         file.truncate(left % damaged.stat().st_size)
@@ -146,11 +146,11 @@ def test_a_full_disk_is_named(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(module, "_write", full)
     with pytest.raises(InputError, match=r"No space left on device\nhint: make room there; what is done is kept"):
-        tokenise(TEXTS, tokenizer)
+        tokenize(TEXTS, tokenizer)
 
 
 @pytest.mark.parametrize("kind", ["documents", "masked", "infilled"])
-def test_a_large_corpus_is_tokenised_once_and_reads_as_a_small_one(
+def test_a_large_corpus_is_tokenized_once_and_reads_as_a_small_one(
     kind: str, tokenizer: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = save_base(tokenizer, tmp_path / "base")

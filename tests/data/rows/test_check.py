@@ -182,7 +182,7 @@ def test_several_labels_a_row() -> None:
     assert result.findings == () or kinds(result) <= {"small-val", "small-test"}
 
 
-def test_only_long_texts_are_tokenised_and_at_most_2_000() -> None:
+def test_only_long_texts_are_tokenized_and_at_most_2_000() -> None:
     asked: list[str] = []
 
     def count_tokens(several: list[str]) -> list[int]:

@@ -73,7 +73,7 @@ def test_pieces_end_at_paragraphs_then_lines_then_spaces() -> None:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_folder_of_texts_is_recognised_and_what_else_is_in_it_is_named(tmp_path: Path) -> None:
+def test_a_folder_of_texts_is_recognized_and_what_else_is_in_it_is_named(tmp_path: Path) -> None:
     folder_of(tmp_path, 30)
     (tmp_path / "photo.png").write_bytes(b"\x89PNG")
     (tmp_path / ".git").mkdir()
@@ -107,7 +107,7 @@ def test_few_documents_are_divided_within_and_that_is_said(tmp_path: Path) -> No
     assert remarks[0].startswith(f"1 document is too few to divide between training and test, so runs of {run}")
     assert len(splits.test) > len(rows) / 10
     places = np.sort(splits.test.numbers)
-    assert (np.diff(places) == 1).mean() > 0.8  # neighbours
+    assert (np.diff(places) == 1).mean() > 0.8  # neighbors
 
 
 def test_a_column_of_a_table_and_a_glob_are_corpora(tmp_path: Path) -> None:

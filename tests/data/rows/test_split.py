@@ -45,7 +45,7 @@ def titles(n: int) -> list[str]:
 # --- rows ----------------------------------------------------------------------------------------------------------
 
 
-def test_texts_are_joined_or_labelled() -> None:
+def test_texts_are_joined_or_labeled() -> None:
     lamps = table(title=["red", None, " "] * 10, weight=[1.0, 2.5, None] * 10, y=range(30))
     plain = replace(REGRESSION, text=("title", "weight"))
     kept, caveats = make_rows(lamps, plain, bad_rows="drop")
@@ -54,8 +54,8 @@ def test_texts_are_joined_or_labelled() -> None:
         "Left out: the table has 10 rows with nothing to read in 'title', 'weight' "
         "(rows 3, 6, 9, 12, 15, 18, 21, 24 and 2 more).",
     )
-    labelled, _ = make_rows(lamps, replace(plain, labelled=True), bad_rows="drop")
-    assert labelled.texts[:2] == ("title: red\nweight: 1", "weight: 2.5")
+    labeled, _ = make_rows(lamps, replace(plain, labelled=True), bad_rows="drop")
+    assert labeled.texts[:2] == ("title: red\nweight: 1", "weight: 2.5")
 
 
 def test_bad_numbers_are_named_or_left_out() -> None:

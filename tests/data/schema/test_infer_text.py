@@ -1,4 +1,4 @@
-"""Are conversations, texts to be written and JSON objects recognised, written as rows, and refused where broken?"""
+"""Are conversations, texts to be written and JSON objects recognized, written as rows, and refused where broken?"""
 
 import json
 from pathlib import Path
@@ -53,10 +53,10 @@ def checked(found: Table, **said: object) -> CheckResult:
     return find_problems(found, infer_schema(found, ColumnChoices(**said)))  # type: ignore[arg-type]
 
 
-# --- recognised -------------------------------------------------------------------------------------------------------
+# --- recognized -------------------------------------------------------------------------------------------------------
 
 
-def test_messages_are_recognised_from_json_lines_and_from_columns(tmp_path: Path) -> None:
+def test_messages_are_recognized_from_json_lines_and_from_columns(tmp_path: Path) -> None:
     system = {"role": "system", "content": "Be brief."}
     rows: list[dict[str, object]] = [{"id": f"c{i}", "messages": [system, *messages(i)]} for i in range(N)]
     from_file = read_table(jsonl(tmp_path / "chat.jsonl", rows))
@@ -78,7 +78,7 @@ def test_messages_are_recognised_from_json_lines_and_from_columns(tmp_path: Path
         assert len(split(made, schema).test) == N // 5
 
 
-def test_sharegpt_and_alpaca_are_recognised() -> None:
+def test_sharegpt_and_alpaca_are_recognized() -> None:
     share = [[{"from": "human", "value": f"Lamp {i}?"}, {"from": "gpt", "value": f"Yes, {i}."}] for i in range(N)]
     schema, made = understood(table(conversations=share))
     assert schema.notes[0] == "'conversations' holds ShareGPT conversations, so the task is chat."
@@ -299,7 +299,7 @@ def test_answers_that_copy_or_outgrow_their_texts_are_found() -> None:
     assert kinds["duplicates"].rows == (4,)
     assert kinds["duplicates"].message == "1 row has exactly the text of an earlier row."
     assert kinds["answer-is-text"].message.startswith("1 row has an answer that is the text itself")
-    assert kinds["long-answer"].message == "1 of 400 summaries is longer than what it summarises."
+    assert kinds["long-answer"].message == "1 of 400 summaries is longer than what it summarizes."
     assert found.target["median"] == np.median([len(title) for title in titles])
 
 

@@ -19,7 +19,7 @@ def sentence(i: int) -> str:
     return " ".join(WORDS[(i * k + k) % len(WORDS)] for k in range(1, 6))
 
 
-def labelled(path: Path, delimiter: str, lone: dict[int, str] | None = None, rows: int = 100) -> Path:
+def labeled(path: Path, delimiter: str, lone: dict[int, str] | None = None, rows: int = 100) -> Path:
     """Sentences and a label each; `lone`: in these rows a quote begins ("(") or ends (")") the sentence."""
     lines = [f"sentence{delimiter}label"]
     for i in range(1, rows + 1):
@@ -34,7 +34,7 @@ def labelled(path: Path, delimiter: str, lone: dict[int, str] | None = None, row
 @pytest.mark.parametrize("lone", [{8: "(", 13: ")"}, {8: "(", 13: ")", 43: "(", 48: ")"}, {1: "(", 2: ")"}])
 def test_a_lone_quote_swallows_no_rows(tmp_path: Path, name: str, lone: dict[int, str]) -> None:
     """Case 08: 85 rows were read of a TSV file that has 100."""
-    path = labelled(tmp_path / name, "," if name == "a.csv" else "\t", lone)
+    path = labeled(tmp_path / name, "," if name == "a.csv" else "\t", lone)
     first = next(iter(lone))
     with pytest.raises(InputError, match=rf"quote in row {first} \(line {first + 1}\).*look like rows") as caught:
         read_table(path)
@@ -43,7 +43,7 @@ def test_a_lone_quote_swallows_no_rows(tmp_path: Path, name: str, lone: dict[int
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
 def test_a_quote_that_is_never_closed_is_an_error(tmp_path: Path, name: str) -> None:
-    path = labelled(tmp_path / name, "," if name == "a.csv" else "\t", {8: "("})
+    path = labeled(tmp_path / name, "," if name == "a.csv" else "\t", {8: "("})
     with pytest.raises(InputError, match=r"the quoting of row 8 \(line 9\) is broken"):
         read_table(path)
 

@@ -81,7 +81,7 @@ def test_csv_cells_keep_what_a_guess_would_lose(tmp_path: Path) -> None:
     assert columns["n"].to_pylist() == [5, -6]
 
 
-def test_semicolons_are_recognised(tmp_path: Path) -> None:
+def test_semicolons_are_recognized(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x;y\n3,5;lamp\n")
     assert read_table(tmp_path / "a.csv").columns.to_pydict() == {"x": ["3,5"], "y": ["lamp"]}
 

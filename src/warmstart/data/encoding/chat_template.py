@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from warmstart.data.encoding import special_tokens as controls
-from warmstart.data.encoding.packing import UNLABELLED
+from warmstart.data.encoding.packing import UNLABELED
 from warmstart.data.encoding.special_tokens import EscapedText
 from warmstart.errors import InputError, WarmstartError, join_phrases, shorten
 from warmstart.runtime.limits import bounded
@@ -54,7 +54,7 @@ class TemplatedConversation:
     @property
     def labels(self) -> Array:
         """The token to predict after each of them, int32 [t]."""
-        before = np.where(self.prompt.learned, self.prompt.tokens, UNLABELLED)[1:]
+        before = np.where(self.prompt.learned, self.prompt.tokens, UNLABELED)[1:]
         return np.append(before, self.answer).astype(np.int32)
 
 

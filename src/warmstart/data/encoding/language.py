@@ -13,7 +13,7 @@ from torch import Tensor
 
 from warmstart.data.encoding.chat_template import PLAIN, Template
 from warmstart.data.encoding.inputs import Encoded, GrowingRagged, Inputs, Ragged, Tokens, highest_of
-from warmstart.data.encoding.packing import UNLABELLED, PackedLine, PackingLayout
+from warmstart.data.encoding.packing import UNLABELED, PackedLine, PackingLayout
 from warmstart.data.encoding.special_tokens import as_plain_text
 from warmstart.data.encoding.token_cache import text_blocks
 from warmstart.data.encoding.tokenize import TokenizeCut, TokenizeWhole, bytes_of, pieces
@@ -35,7 +35,7 @@ class CausalRows(Encoded):
 
     tokens: Ragged  # what is read
     labels: Ragged  # what is to be said after each
-    bytes: Array  # float32 [n]: UTF-8 bytes that the labelled tokens spell
+    bytes: Array  # float32 [n]: UTF-8 bytes that the labeled tokens spell
     lost: Array  # int64 [n]: tokens that did not fit
     layout: PackingLayout
 
@@ -61,7 +61,7 @@ class CausalRows(Encoded):
 
     @cached_property
     def _loss_weights(self) -> Array:
-        return np.add.reduceat(self.labels.values != UNLABELLED, self.labels.offsets[:-1], dtype=np.int64)
+        return np.add.reduceat(self.labels.values != UNLABELED, self.labels.offsets[:-1], dtype=np.int64)
 
     def batch(self, index: Array, kept: Sequence[Array] | None = None) -> dict[str, Tensor]:
         return self.layout.batch([PackedLine(self.tokens.row(i), self.labels.row(i), self.bytes[i]) for i in index])
@@ -119,7 +119,7 @@ class MaskedRows(Encoded):
         own = np.flatnonzero(spelled >= 0)
         chosen = drawn.permutation(own)[: int(to_predict(np.array(len(own)), MASKED))]
         fate, other = drawn.random(len(chosen)), drawn.choice(self.vocabulary, len(chosen))
-        labels, shown = np.full(len(tokens), UNLABELLED), tokens.copy()
+        labels, shown = np.full(len(tokens), UNLABELED), tokens.copy()
         labels[chosen] = tokens[chosen]
         shown[chosen] = np.where(
             fate < MASK_SHARE, self.mask, np.where(fate < MASK_SHARE + RANDOM_SHARE, other, tokens[chosen])

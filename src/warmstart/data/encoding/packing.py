@@ -13,7 +13,7 @@ from torch import Tensor
 from warmstart.runtime.load_pretrained import load_config, read_object
 from warmstart.types import Array
 
-UNLABELLED = -100  # what torch's cross entropy ignores
+UNLABELED = -100  # what torch's cross entropy ignores
 
 # Kinds of models that are seen by a test to give a row in a shared line what they give it alone: they take positions
 # and know where rows end. Others (recurrent, relative positions, a window that the mask would override) are padded.
@@ -41,8 +41,8 @@ class PackedLine:
     """A row within a line: the input and the label at each of its positions."""
 
     tokens: Array  # int [t]
-    labels: Array  # int [t]: the token to be predicted here, UNLABELLED where none is
-    bytes: float  # UTF-8 bytes that the labelled tokens spell
+    labels: Array  # int [t]: the token to be predicted here, UNLABELED where none is
+    bytes: float  # UTF-8 bytes that the labeled tokens spell
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class PackingLayout:
         shared = self.packs and lengths.min() < lengths.max()
         lines = [range(len(rows))] if shared else [range(i, i + 1) for i in range(len(rows))]
         shape = (len(lines), int(lengths.sum() if shared else lengths.max()))
-        ids, labels = np.full(shape, self.pad, dtype=np.int64), np.full(shape, UNLABELLED, dtype=np.int64)
+        ids, labels = np.full(shape, self.pad, dtype=np.int64), np.full(shape, UNLABELED, dtype=np.int64)
         positions, owner = np.zeros(shape, dtype=np.int64), np.full(shape, -1, dtype=np.int64)
         for number, line in enumerate(lines):
             at = 0

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from warmstart.data.encoding.inputs import Answers, Encoded, GrowingRagged, Inputs, Ragged, Tokens, highest_of
-from warmstart.data.encoding.packing import UNLABELLED
+from warmstart.data.encoding.packing import UNLABELED
 from warmstart.data.encoding.special_tokens import as_plain_text
 from warmstart.data.schema.conversations import Turn, read_turns
 from warmstart.data.tables.disk_array import DiskArray
@@ -59,7 +59,7 @@ def batch_of(
     `sizes` are the bytes of each answer. Targets need no mask: a token does not see what comes after it.
     """
     ids, mask = _padded(sources, pad)
-    labels, _ = _padded(answers, UNLABELLED)
+    labels, _ = _padded(answers, UNLABELED)
     before, _ = _padded([np.append(begins, answer[:-1]) for answer in answers], pad)
     found = {"input_ids": ids, "decoder_input_ids": before, "labels": labels}
     if not mask.all():

@@ -16,7 +16,7 @@ from warmstart.data.tables.strings import BLOCK
 class HashedWords(Inputs):
     """scikit-learn's HashingVectorizer: lower-case words of two letters and more, English stop words left out.
 
-    Binary, l2-normalised: a text of n different words has n features of weight 1 / sqrt(n).
+    Binary, l2-normalized: a text of n different words has n features of weight 1 / sqrt(n).
     """
 
     features: int = 5000

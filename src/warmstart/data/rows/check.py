@@ -270,7 +270,7 @@ def _answers(sources: Rows, schema: Schema) -> list[Finding]:
         lengths = np.array([len(answer.encode()) for answer in sources.targets.tolist()])
         longer = lengths > Texts.of(sources.texts).sizes()
         if longer.any():
-            are = "is longer than what it summarises" if longer.sum() == 1 else "are longer than what they summarise"
+            are = "is longer than what it summarizes" if longer.sum() == 1 else "are longer than what they summarize"
             message = f"{longer.sum():,} of {len(sources):,} summaries {are}."
             findings.append(Finding.of("long-answer", "warning", message, sources.numbers[longer], "check these rows"))
     return findings

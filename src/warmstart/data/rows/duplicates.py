@@ -137,7 +137,7 @@ def _runs(words: Sequence[Array]) -> tuple[Array, Array]:
 
 
 def _mix(rows: Array) -> Array:
-    """One 64-bit hash for each row of integers, after SplitMix64's finaliser (Steele et al. 2014)."""
+    """One 64-bit hash for each row of integers, after SplitMix64's finalizer (Steele et al. 2014)."""
     mixed = np.zeros(len(rows), dtype=np.uint64)
     for column in rows.T.astype(np.uint64):
         mixed = (mixed ^ column) + np.uint64(0x9E3779B97F4A7C15)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
-SAMPLED_TEXTS = 2_000  # texts tokenised to estimate how many are too long
+SAMPLED_TEXTS = 2_000  # texts tokenized to estimate how many are too long
 
 
 @dataclass(frozen=True)
@@ -118,14 +118,14 @@ def _too_long(rows: Rows, part: _Part, schema: Schema, owners: Array, reader: Re
     more = "choose a base that reads more" if reader.limit and most >= reader.limit else "raise --max-length"
     hint = f"{more}, or name shorter columns" if schema.task not in CORPUS else ""
     if schema.task == "summarise" and schema.long != "chunks":
-        hint = f"{more}, or summarise them in parts with --long chunks"
+        hint = f"{more}, or summarize them in parts with --long chunks"
     return [Finding("truncated", "warning", message, tuple(numbers[:ROWS_SHOWN].tolist()), count, hint)]
 
 
 def _kept(schema: Schema) -> str:
     """How a text that is too long is shortened when it is answered, for the end of a message."""
     if schema.long == "chunks":
-        return ": training rows are read at their beginning and end; test rows and new ones are summarised in parts"
+        return ": training rows are read at their beginning and end; test rows and new ones are summarized in parts"
     return ": their beginning and end are read"
 
 

@@ -23,7 +23,7 @@ from warmstart.types import Array
 VAL_SHARE, VAL_ROWS = 0.1, 1000
 TEST_SHARE, TEST_ROWS = 0.2, 3000
 MIN_SPLIT_ROWS = 20
-RUNS = 100  # of neighbouring pieces, into which a corpus of few documents is divided
+RUNS = 100  # of neighboring pieces, into which a corpus of few documents is divided
 TARGET_STRATA = 10  # strata of a regression's target
 
 
@@ -147,7 +147,7 @@ def remarks(table: Table, schema: Schema, found: UsableRows) -> tuple[str, ...]:
         documents = len(np.unique(found.owners))
         said.append(
             f"{documents} document{'s are' if documents > 1 else ' is'} too few to divide between training and test, "
-            f"so runs of {run:,} neighbouring pieces are divided: the test pieces are of documents also trained on."
+            f"so runs of {run:,} neighboring pieces are divided: the test pieces are of documents also trained on."
         )
     return tuple(said)
 

@@ -44,7 +44,7 @@ def write_turns(turns: Sequence[Turn]) -> str:
 
 
 def write_prompt(instruction: str, source: str, *answer: str) -> str:
-    """A text to summarise, translate or describe as `write` writes it: a question, and the answer where it is known."""
+    """A text to summarize, translate or describe as `write` writes it: a question, and the answer where it is known."""
     asked = f"{instruction}\n\n{source}" if instruction else source
     return write_turns([Turn("user", asked), *(Turn("assistant", text) for text in answer)])
 

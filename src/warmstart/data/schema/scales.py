@@ -54,7 +54,7 @@ def _lean(values: Array) -> float:
 
 def _skewness(values: Array) -> float:
     with np.errstate(over="ignore", invalid="ignore"):
-        centred = values / (np.abs(values).max() or 1.0)  # powers of large values would overflow
-        centred = centred - centred.mean()
-        deviation = centred.std()
-        return float((centred**3).mean() / deviation**3) if deviation > 0 else 0.0
+        centered = values / (np.abs(values).max() or 1.0)  # powers of large values would overflow
+        centered = centered - centered.mean()
+        deviation = centered.std()
+        return float((centered**3).mean() / deviation**3) if deviation > 0 else 0.0

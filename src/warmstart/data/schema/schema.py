@@ -38,7 +38,7 @@ class ColumnChoices(ColumnSettings):
 
 @dataclass(frozen=True)
 class Schema:
-    """What was recognised. `notes` say why, one sentence each, for `check` and the report."""
+    """What was recognized. `notes` say why, one sentence each, for `check` and the report."""
 
     task: TaskName
     target: str  # "" where it is no column of its own: a corpus, conversations in one column, `fields`
@@ -50,7 +50,7 @@ class Schema:
     multi_label: bool
     separator: str | None
     notes: tuple[str, ...] = field(default=())
-    instruction: str | None = None  # stands before each text that is to be summarised, translated or described
+    instruction: str | None = None  # stands before each text that is to be summarized, translated or described
     fields: tuple[str, ...] = ()  # columns that make up the JSON object
     json_schema: dict[str, Any] | None = None  # of the JSON objects that are to be written
     piece_bytes: int = 0  # of a document, at most; 0 where rows are not pieces

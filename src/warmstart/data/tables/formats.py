@@ -241,7 +241,7 @@ def numbers_if_all_are(column: ArrowColumn) -> ArrowColumn:
     """Text as whole numbers or fractions if every cell is one or missing; otherwise as it was."""
     if not pa.types.is_large_string(column.type):
         return column
-    for rows in (min(1000, len(column)), len(column)):  # long texts are recognised by their first rows
+    for rows in (min(1000, len(column)), len(column)):  # long texts are recognized by their first rows
         cells = pc.utf8_trim_whitespace(column.slice(0, rows))
         marks = pa.array(sorted(NA_MARKS), pa.large_string())
         cells = pc.if_else(pc.is_in(pc.utf8_lower(cells), marks), pa.scalar(None, pa.large_string()), cells)

@@ -149,6 +149,6 @@ def _rope_base(config: Any) -> float:
 
 
 def _paired(weight: Tensor, heads: int) -> Tensor:
-    """Rows of queries and keys as llama.cpp rotates them: in neighbours, where transformers has halves."""
+    """Rows of queries and keys as llama.cpp rotates them: in neighbors, where transformers has halves."""
     rows, columns = weight.shape
     return weight.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns)

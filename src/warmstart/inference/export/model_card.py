@@ -8,7 +8,7 @@ from typing import Any
 from warmstart.errors import WarmstartError
 from warmstart.inference.export.export import Exported
 from warmstart.inference.model_store import StoredModel
-from warmstart.models.pretrained.licences import licences_of
+from warmstart.models.pretrained.licenses import licenses_of
 from warmstart.models.pretrained.locate import locate
 from warmstart.results.bootstrap import mean_interval
 from warmstart.results.record import Run
@@ -67,10 +67,10 @@ def model_card(
     part of one; `bases`: those with weights in the model; `refit`: where the model was trained again, after the run
     that was scored.
     """
-    licences = tuple(dict.fromkeys(licence for base in bases for licence in _licences(base)))
+    licenses = tuple(dict.fromkeys(license for base in bases for license in _licenses(base)))
     public = [base for base in bases if not Path(base).exists()]
     front = ["---", f"library_name: {_library(done, stored)}", f"tags: [{stored.task.name}, warmstart]"]
-    front += [f"license: {json.dumps(licences[0])}"] if len(licences) == 1 else []
+    front += [f"license: {json.dumps(licenses[0])}"] if len(licenses) == 1 else []
     front += [f"base_model: {json.dumps(public[0] if len(public) == 1 else public)}"] if public else []
     schema = stored.schema
     target = f"`{_code(schema.target)}` from " if schema.target else ""
@@ -90,7 +90,7 @@ def model_card(
     parts.append(f"## Forgetting\n\n{_forgetting(run, bases)}")
     parts.append(f"## Limits\n\n{_limits(run, advice)}")
     named = ", ".join(f"`{_code(base)}`" for base in bases)
-    said = f"License of the base {named}: {', '.join(licences) or 'not stated'}." if bases else "No pretrained weights."
+    said = f"License of the base {named}: {', '.join(licenses) or 'not stated'}." if bases else "No pretrained weights."
     fingerprint = f" Fingerprint of the data and its split: `{comparison['fingerprint']}`." if comparison else ""
     parts.append(
         f"## Data and licenses\n\n{said} The license of the training data is not known to warmstart.{fingerprint}"
@@ -106,9 +106,9 @@ def _library(done: Exported, stored: StoredModel) -> str:
     return "transformers" if network and network.model.language_head is not None else "sentence-transformers"
 
 
-def _licences(base: str) -> tuple[str, ...]:
+def _licenses(base: str) -> tuple[str, ...]:
     try:
-        return licences_of(base, locate(base)[0])
+        return licenses_of(base, locate(base)[0])
     except WarmstartError:  # it is not on this machine any more
         return ()
 

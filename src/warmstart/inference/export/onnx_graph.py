@@ -310,9 +310,9 @@ class _Numbers(nn.Module):
         self.names = ["prediction"] + ([] if self.width is None else ["low", "high"])
 
     def forward(self, outputs: Tensor) -> tuple[Tensor, ...]:
-        centre = outputs[:, 0].double()
+        center = outputs[:, 0].double()
         shifts = (0.0,) if self.width is None else (0.0, -self.width, self.width)
-        return tuple(self._own((centre + shift) * self.deviation + self.mean) for shift in shifts)
+        return tuple(self._own((center + shift) * self.deviation + self.mean) for shift in shifts)
 
     def _own(self, scaled: Tensor) -> Tensor:
         if self.scale == "linear":

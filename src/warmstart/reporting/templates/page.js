@@ -1,4 +1,4 @@
-// Draws each figure when it comes into view, in the colours of the style sheet, and again when those change.
+// Draws each figure when it comes into view, in the colors of the style sheet, and again when those change.
 (() => {
   "use strict";
   const figures = JSON.parse(document.getElementById("figures").textContent);
@@ -6,20 +6,20 @@
   const config = { responsive: true, displayModeBar: false, typesetMath: false, showTips: false };
   const narrow = 560;
 
-  const coloured = (value, styles) => {
+  const colored = (value, styles) => {
     if (typeof value === "string") {
       const variable = /^var\((--[a-z-]+)\)$/.exec(value);
       return variable ? styles.getPropertyValue(variable[1]).trim() : value;
     }
-    if (Array.isArray(value)) return value.map((item) => coloured(item, styles));
+    if (Array.isArray(value)) return value.map((item) => colored(item, styles));
     if (value && typeof value === "object") {
-      return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, coloured(item, styles)]));
+      return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, colored(item, styles)]));
     }
     return value;
   };
 
   const draw = (box) => {
-    const figure = coloured(figures[box.dataset.figure], getComputedStyle(root));
+    const figure = colored(figures[box.dataset.figure], getComputedStyle(root));
     for (const trace of figure.data) {
       if (box.clientWidth < narrow && trace.meta) trace.textposition = trace.meta.narrow;
     }
@@ -37,7 +37,7 @@
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   matchMedia(`(max-width: ${narrow}px)`).addEventListener("change", redraw);
 
-  // On paper: light colours, and nothing folded away.
+  // On paper: light colors, and nothing folded away.
   let opened = [];
   addEventListener("beforeprint", () => {
     root.classList.add("printing");

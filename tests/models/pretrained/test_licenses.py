@@ -1,4 +1,4 @@
-"""Licences: is a base's licence the one that its weights are said to have?"""
+"""Licenses: is a base's license the one that its weights are said to have?"""
 
 import json
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from warmstart.models.pretrained.licences import licences_of, normalize_licence, on_card
+from warmstart.models.pretrained.licenses import licenses_of, normalize_license, on_card
 
 CARD = "---\nlanguage: en\nlicense: apache-2.0  # of the weights\ntags:\n- x\n---\n# A model\nlicense: gpl\n"
 
@@ -34,19 +34,19 @@ def test_a_card_says_it_between_its_first_lines(text: str, found: tuple[str, ...
     [("Apache-2.0", "apache-2.0"), ("Apache License, Version 2.0", "apache-2.0"), (" MIT License", "mit"), ("x", "x")],
 )
 def test_names_are_compared_in_one_form(name: str, same: str) -> None:
-    assert normalize_licence(name) == same
+    assert normalize_license(name) == same
 
 
 def test_the_card_goes_before_the_configuration(tmp_path: Path) -> None:
     location = str(tmp_path)
-    assert licences_of(location, location) == ()
+    assert licenses_of(location, location) == ()
     (tmp_path / "config.json").write_text(json.dumps({"license": "MIT"}))
-    assert licences_of(location, location) == ("mit",)
+    assert licenses_of(location, location) == ("mit",)
     (tmp_path / "README.md").write_text(CARD)
-    assert licences_of(location, location) == ("apache-2.0",)
+    assert licenses_of(location, location) == ("apache-2.0",)
     (tmp_path / "README.md").write_text("no front matter")
     (tmp_path / "config.json").write_text("{")
-    assert licences_of(location, location) == ()
+    assert licenses_of(location, location) == ()
 
 
 def package(folder: Path, name: str, *lines: str) -> None:
@@ -71,13 +71,13 @@ def test_a_package_says_it_where_nothing_beside_the_weights_does(
     package(tmp_path, "base_three")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     location = {name: str(tmp_path / name / "model") for name in ("base_one", "base_two", "base_three")}
-    assert licences_of("base_one", location["base_one"]) == ("mit",)
-    assert licences_of("base_two", location["base_two"]) == ("mit",)
-    assert licences_of("base_three", location["base_three"]) == ()
+    assert licenses_of("base_one", location["base_one"]) == ("mit",)
+    assert licenses_of("base_two", location["base_two"]) == ("mit",)
+    assert licenses_of("base_three", location["base_three"]) == ()
     (tmp_path / "base_one" / "model" / "README.md").write_text(CARD)
-    assert licences_of("base_one", location["base_one"]) == ("apache-2.0",), "of the weights, not of the package"
+    assert licenses_of("base_one", location["base_one"]) == ("apache-2.0",), "of the weights, not of the package"
 
 
 def test_a_hub_id_that_was_never_downloaded_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    assert licences_of("org/name", "org/name") == ()
+    assert licenses_of("org/name", "org/name") == ()

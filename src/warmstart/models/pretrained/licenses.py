@@ -13,8 +13,8 @@ from warmstart.models.pretrained.gguf import read_header
 
 CARD = "README.md"
 MAX_CARD_CHARACTERS = 100_000  # characters of a model card that are looked through
-SHORT = 60  # characters of a licence's name; more is its text
-LICENCE_ALIASES = {  # other names, as packages and cards have them
+SHORT = 60  # characters of a license's name; more is its text
+LICENSE_ALIASES = {  # other names, as packages and cards have them
     "apache": "apache-2.0",
     "apache-2": "apache-2.0",
     "apache2.0": "apache-2.0",
@@ -27,13 +27,13 @@ LICENCE_ALIASES = {  # other names, as packages and cards have them
 }
 
 
-def normalize_licence(name: str) -> str:
+def normalize_license(name: str) -> str:
     """A normalized license name for comparisons: 'apache-2.0' for 'Apache License, Version 2.0'."""
     spelled = re.sub(r"[\s,_()]+", "-", name.strip().strip("'\"").lower()).strip("-")
-    return LICENCE_ALIASES.get(spelled, spelled)
+    return LICENSE_ALIASES.get(spelled, spelled)
 
 
-def licences_of(name: str, location: str) -> tuple[str, ...]:
+def licenses_of(name: str, location: str) -> tuple[str, ...]:
     """Licenses of the base `name` found at `location`; all of them apply. Empty: unknown.
 
     The model card is searched first, since a package may have another license than the weights in it. Then the
@@ -41,7 +41,7 @@ def licences_of(name: str, location: str) -> tuple[str, ...]:
     """
     ways: tuple[Callable[[str, str], Iterator[str]], ...] = (_cards, _configured, _in_gguf, _packaged)
     for way in ways:
-        found = tuple(dict.fromkeys(normalize_licence(said) for said in way(name, location) if said.strip()))
+        found = tuple(dict.fromkeys(normalize_license(said) for said in way(name, location) if said.strip()))
         if found:
             return found
     return ()
