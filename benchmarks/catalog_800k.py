@@ -18,8 +18,8 @@ import numpy as np
 from harness import RESULTS
 from many_rows import Cell, Parts, numbered, run_cells, summary, write_results
 from warmstart.cli.demo_data import NOISE, _item, _measured, noise_floor
+from warmstart.data.rows.read_columns import ColumnValues
 from warmstart.data.rows.split import Rows
-from warmstart.data.rows.values import ColumnValues
 from warmstart.data.schema.columns import Column
 from warmstart.data.schema.schema import Schema
 from warmstart.data.tables.strings import Texts

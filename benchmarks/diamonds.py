@@ -20,11 +20,11 @@ import numpy as np
 
 from harness import RESULTS
 from warmstart.baselines.baseline import FitData
-from warmstart.baselines.boosting import fit_boosted
+from warmstart.baselines.boosted_fit import fit_boosted
 from warmstart.data.features.reading import columns_of
 from warmstart.data.rows.split import Rows
+from warmstart.request.read_data import prepare_data
 from warmstart.request.request import Request
-from warmstart.request.understand import prepare_data
 from warmstart.runtime.environment import current_environment
 from warmstart.runtime.files import write_json
 from warmstart.tasks.tasks import task_for

@@ -22,8 +22,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from harness import RESULTS, Contest, Gate, Outcome, Results, hold
-from warmstart.data.encoding.augmentation import Augmentation
 from warmstart.data.encoding.examples import BatchStream, Examples
+from warmstart.data.encoding.image_augmentation import Augmentation
 from warmstart.data.encoding.pixels import Pixels
 from warmstart.data.rows.split import Splits, make_rows, split
 from warmstart.data.schema.infer import infer_schema
@@ -38,11 +38,11 @@ from warmstart.runtime import device
 from warmstart.settings.choices import Augment
 from warmstart.tasks.task import Task
 from warmstart.tasks.tasks import task_for
+from warmstart.training.augment_rows import changed_rows
 from warmstart.training.config import TrainConfig
 from warmstart.training.frozen_prefix import SharedData, use_prefix_cache
 from warmstart.training.loop import set_trainable, start_training, train
 from warmstart.training.optimizer import param_groups, schedule_factor
-from warmstart.training.row_changes import changed_rows
 from warmstart.types import Array
 
 CLASSES = 10

@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 
 import strong
 from harness import RESULTS
-from warmstart.data.rows.examples import join_values
+from warmstart.data.rows.read_columns import ReadColumns
 from warmstart.data.rows.split import Rows
-from warmstart.data.rows.values import ReadColumns
+from warmstart.data.rows.usable_rows import join_values
 from warmstart.runtime.environment import current_environment
 from warmstart.runtime.files import write_json
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fashion_mnist import TRAIN, pixels_and_labels
-from warmstart.data.encoding.augmentation import Augmentation
+from warmstart.data.encoding.image_augmentation import Augmentation
 from warmstart.data.encoding.pixels import IMAGENET_MEAN, IMAGENET_STD
 from warmstart.models.cnn import CnnSize, SmallCnn
 from warmstart.types import Array

@@ -32,8 +32,8 @@ from harness import RESULTS
 from warmstart.baselines.baseline import FitData
 from warmstart.baselines.baselines import FIT_BASELINE
 from warmstart.baselines.embedder import Embedder
+from warmstart.data.rows.read_columns import ColumnValues
 from warmstart.data.rows.split import Rows, Splits
-from warmstart.data.rows.values import ColumnValues
 from warmstart.data.schema.columns import Column
 from warmstart.data.schema.schema import Schema
 from warmstart.data.tables.strings import Texts

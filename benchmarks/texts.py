@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from warmstart.data.encoding.language import CausalRows
+from warmstart.data.encoding.language_inputs import CausalRows
 from warmstart.data.encoding.packing import UNLABELED
 from warmstart.data.rows.split import Rows, Splits, make_rows, split
 from warmstart.data.schema.infer import infer_schema

@@ -20,7 +20,7 @@ for name in (
     "sklearn.linear_model",
     "transformers.models.bert.modeling_bert",
     "warmstart.api",
-    "warmstart.cli.show",
+    "warmstart.cli.print_results",
     "warmstart.inference.predict",
     "warmstart.study.study",
 ):

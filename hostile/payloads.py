@@ -120,7 +120,7 @@ def _report(texts: list[str], names: list[str], base: Path, study: Path) -> str:
 
 
 def _blind(texts: list[str]) -> str:
-    from warmstart.reporting.blind import AnswerPair, render_pairs
+    from warmstart.reporting.blind_comparison import AnswerPair, render_pairs
 
     return render_pairs([AnswerPair(text, text + " a", "b " + text) for text in texts], texts[0])
 

@@ -101,7 +101,7 @@ def cells(document: str) -> list[list[str]]:
 
 def test_the_table_of_defaults_is_that_of_the_code() -> None:
     from warmstart.regimes.regimes import DEFAULTS
-    from warmstart.reporting.words import format_rate
+    from warmstart.reporting.formatting import format_rate
 
     written = {row[0].strip("`"): row[2:] for row in cells("regimes.md") if len(row) == 7 and row[0].startswith("`")}
     known = {
@@ -116,7 +116,7 @@ def test_the_defaults_in_words_are_those_of_the_code() -> None:
     from warmstart.regimes.discriminative import Discriminative
     from warmstart.regimes.lora import LoRA
     from warmstart.regimes.regimes import DEFAULTS, DESCRIPTIONS, NUMBER_DEFAULTS, WITHOUT_TRAINING, default_for
-    from warmstart.regimes.wide_and_deep import CLASS_SIZE, NUMBER_SIZE
+    from warmstart.regimes.scratch_dnn import CLASS_SIZE, NUMBER_SIZE
     from warmstart.request.request import Request
 
     text = " ".join((ROOT / "docs" / "regimes.md").read_text(encoding="utf-8").split())

@@ -18,7 +18,7 @@ from tests.tiny_language import conversation, language_body, language_model, sav
 from warmstart.data.encoding.batches import Batch
 from warmstart.data.encoding.examples import BatchStream, Examples
 from warmstart.data.encoding.inputs import Encoded
-from warmstart.data.encoding.language import Conversations, Documents, Masked
+from warmstart.data.encoding.language_inputs import Conversations, Documents, Masked
 from warmstart.data.encoding.packing import UNLABELED
 from warmstart.models import lm_head as language
 from warmstart.models.lm_head import LanguageHead, token_nats

@@ -13,7 +13,7 @@ from warmstart.quantities import (
     parse_share,
     parse_size,
 )
-from warmstart.reporting.words import format_score
+from warmstart.reporting.formatting import format_score
 from warmstart.request.parse import parse_value
 from warmstart.request.request import from_mapping
 

@@ -23,7 +23,7 @@ from warmstart.api import finished as finished_runs
 from warmstart.data.encoding.batches import WordDropout
 from warmstart.data.encoding.examples import BatchStream
 from warmstart.data.encoding.inputs import Tokens
-from warmstart.data.encoding.language import Conversations
+from warmstart.data.encoding.language_inputs import Conversations
 from warmstart.data.rows.split import Rows, Splits, split
 from warmstart.data.schema.conversations import write_prompt
 from warmstart.data.tables.in_memory import table_of
@@ -47,8 +47,8 @@ from warmstart.request.parse import parse_value
 from warmstart.request.prepare import options_of, prepare_study
 from warmstart.request.request import from_mapping
 from warmstart.results.bootstrap import resample
+from warmstart.results.probe_result import SwapCases, prediction_change
 from warmstart.results.record import Evaluation, load_run
-from warmstart.results.term_swaps import SwapCases, prediction_change
 from warmstart.runs.run import TunedRegime, finish_run, train_run
 from warmstart.runtime.files import write_json
 from warmstart.runtime.lock import locked

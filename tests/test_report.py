@@ -18,7 +18,7 @@ from tests.report_samples import CLASSES, FINDINGS, REGIMES, advice, crossing, e
 from tests.run_factory import make_retention
 from warmstart.advice.advise import advice_for
 from warmstart.data.rows.findings import Finding
-from warmstart.reporting import words
+from warmstart.reporting import formatting
 from warmstart.reporting.entries import entries_of
 from warmstart.reporting.mistakes import confused_pairs, confusion_matrix, labels, worst
 from warmstart.reporting.plots import score_against_compute
@@ -390,7 +390,7 @@ def test_worst_examples_of_a_classifier_are_its_surest_mistakes() -> None:
     run = study("classification", only=["linear"]).runs[0]
     found = worst(run, higher_is_better=True, examples={})
     wrong = np.asarray(run.predictions["probability"])[run.scores[:, 0] == 0]
-    assert found[0].beside == words.format_probability(wrong.max())
+    assert found[0].beside == formatting.format_probability(wrong.max())
     assert all(example.target != example.prediction for example in found)
 
 

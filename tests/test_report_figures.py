@@ -9,11 +9,11 @@ import pytest
 
 from tests.report_samples import crossing, renamed, study
 from warmstart.quantities import format_duration, format_flops, format_size
-from warmstart.reporting import words
+from warmstart.reporting import formatting
 from warmstart.reporting.entries import entries_of
-from warmstart.reporting.learning import learning_curves
-from warmstart.reporting.page import _coded
-from warmstart.reporting.places import WIDE
+from warmstart.reporting.html_assets import _coded
+from warmstart.reporting.label_positions import WIDE
+from warmstart.reporting.learning_curve_plot import learning_curves
 from warmstart.reporting.plots import score_against_compute
 
 
@@ -62,23 +62,23 @@ def test_names_in_the_plot_do_not_lie_on_each_other() -> None:
         (format_size(340e6), "340 MB"),
         (format_size(None), "–"),
         (format_size(999_900), "1.0 MB"),
-        (words.format_weights(22_713_216), "22.7 M"),
-        (words.format_weights(4_097), "4,097"),
-        (words.format_score(0.6118), "0.612"),
-        (words.format_score(46.49), "46.49"),
-        (words.format_score(float("nan")), "–"),
-        (words.format_signed(-0.00035), "−0.0003"),
-        (words.format_signed(0.0123), "+0.012"),
-        (words.format_interval((0.594, 0.629)), "[0.594, 0.629]"),
-        (words.format_interval((float("nan"), 1.0)), ""),
-        (words.format_probability(0.9996), "over 99\u00a0%"),
-        (words.format_probability(0.0004), "under 1\u00a0%"),
-        (words.format_rate(3e-5), "3e-5"),
-        (words.format_settings({"lr": 3e-3, "width": 512, "dropout": 0.2}), "lr 3e-3, width 512, dropout 0.2"),
-        (words.format_factor(0.30103, "log10(price)"), "2.00"),
-        (words.format_factor(0.3, "price"), ""),
-        (words.format_quantity(12345.6), "12,346"),
-        (words.format_quantity(["a", "b"]), "a, b"),
+        (formatting.format_weights(22_713_216), "22.7 M"),
+        (formatting.format_weights(4_097), "4,097"),
+        (formatting.format_score(0.6118), "0.612"),
+        (formatting.format_score(46.49), "46.49"),
+        (formatting.format_score(float("nan")), "–"),
+        (formatting.format_signed(-0.00035), "−0.0003"),
+        (formatting.format_signed(0.0123), "+0.012"),
+        (formatting.format_interval((0.594, 0.629)), "[0.594, 0.629]"),
+        (formatting.format_interval((float("nan"), 1.0)), ""),
+        (formatting.format_probability(0.9996), "over 99\u00a0%"),
+        (formatting.format_probability(0.0004), "under 1\u00a0%"),
+        (formatting.format_rate(3e-5), "3e-5"),
+        (formatting.format_settings({"lr": 3e-3, "width": 512, "dropout": 0.2}), "lr 3e-3, width 512, dropout 0.2"),
+        (formatting.format_factor(0.30103, "log10(price)"), "2.00"),
+        (formatting.format_factor(0.3, "price"), ""),
+        (formatting.format_quantity(12345.6), "12,346"),
+        (formatting.format_quantity(["a", "b"]), "a, b"),
     ],
 )
 def test_numbers_for_people(written: str, expected: str) -> None:

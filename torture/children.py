@@ -34,7 +34,7 @@ for name in (  # what the commands import when they first need it
     "transformers.models.bert.modeling_bert",
     "warmstart.api",
     "warmstart.inference.predict",
-    "warmstart.cli.show",
+    "warmstart.cli.print_results",
     "warmstart.study.study",
 ):
     importlib.import_module(name)

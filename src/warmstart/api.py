@@ -30,7 +30,7 @@ from warmstart.request.launch import (
 )
 from warmstart.request.parse import parse_value
 from warmstart.request.prepare import check_data, prepare_study
-from warmstart.request.show import command_line
+from warmstart.request.serialize import command_line
 from warmstart.request.signatures import check_keywords, with_settings
 from warmstart.request.unfinished import comparison_folder, finished_comparison, report_unfinished
 from warmstart.results.record import Run, load_run
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from warmstart.inference.export.export import Exported
     from warmstart.inference.predict import TrainedModel
     from warmstart.planning.forecast import PlanResult
-    from warmstart.reporting.blind import Preference
-    from warmstart.request.understand import OwnRegimes
-    from warmstart.results.term_swaps import ProbeResult
+    from warmstart.reporting.blind_comparison import Preference
+    from warmstart.request.read_data import OwnRegimes
+    from warmstart.results.probe_result import ProbeResult
     from warmstart.study.study import Study
     from warmstart.training.event import Event
 

@@ -10,7 +10,7 @@ import pytest
 from tests.run_factory import make_comparison, make_run, make_runs
 from warmstart.advice.advise import advice_for
 from warmstart.advice.phrases import cut_to_fit
-from warmstart.reporting.words import VERDICT_SENTENCES, verdict_sentence
+from warmstart.reporting.formatting import VERDICT_SENTENCES, verdict_sentence
 from warmstart.results.record import Run, Trial
 
 TRUTHS = {"constant": 0.2, "linear": 0.55, "scratch": 0.6, "full": 0.7, "lora": 0.66}

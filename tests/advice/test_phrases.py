@@ -7,7 +7,7 @@ import pytest
 
 from tests.report_samples import advice, study
 from warmstart.advice.phrases import error_beside, error_in_words, original_scale_error, original_scale_sentence
-from warmstart.cli.show import show_study as show
+from warmstart.cli.print_results import show_study as show
 from warmstart.reporting.render import render
 from warmstart.study.study import Study
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from warmstart.data.rows.read_columns import ColumnValues
 from warmstart.data.rows.split import Rows
-from warmstart.data.rows.values import ColumnValues
 from warmstart.data.schema.columns import Column
 from warmstart.data.tables.strings import Texts
 from warmstart.tasks.classification import Classification

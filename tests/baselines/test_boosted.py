@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from tests.baselines.tables import COLUMNS, KINDS, table_rows, task_of
-from warmstart.baselines import boosting, trees
+from warmstart.baselines import boosted_fit, lightgbm_trees
 from warmstart.baselines.baseline import FitData
 from warmstart.baselines.baselines import load_baseline
 from warmstart.baselines.boosted import Boosted
-from warmstart.baselines.boosting import fit_boosted, fold_of_rows
+from warmstart.baselines.boosted_fit import fit_boosted, fold_of_rows
 from warmstart.baselines.linear import fit_linear
+from warmstart.data.rows.read_columns import ColumnValues
 from warmstart.data.rows.split import Rows
-from warmstart.data.rows.values import ColumnValues
 from warmstart.data.tables.strings import Texts
 from warmstart.errors import InputError
 from warmstart.tasks.classification import Classification
@@ -115,7 +115,7 @@ def test_few_rows_have_no_trees_and_a_caveat(targets: np.ndarray, task: Task) ->
 
 
 def test_many_classes_bound_the_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trees, "MOST_TREES", 300)
+    monkeypatch.setattr(lightgbm_trees, "MOST_TREES", 300)
     names = tuple(f"class {i:02}" for i in range(30))
     rows = table_rows("number")
     weight = np.asarray(rows.columns["weight"])
@@ -132,22 +132,22 @@ def test_many_classes_bound_the_trees(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_groups_are_never_parted() -> None:
     folds = fold_of_rows([f"group {i // 4}" for i in range(120)], 0)
     assert all(len(set(folds[4 * i : 4 * i + 4])) == 1 for i in range(30)) and set(folds) == set(range(5))
-    assert set(fold_of_rows([str(i) for i in range(boosting.MANY_ROWS)], 0)) == set(range(boosting.SMALLER_PARTS))
+    assert set(fold_of_rows([str(i) for i in range(boosted_fit.MANY_ROWS)], 0)) == set(range(boosted_fit.SMALLER_PARTS))
 
 
 def test_many_rows_hold_out_less_and_grow_fewer_ensembles(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (boosting, trees):
+    for module in (boosted_fit, lightgbm_trees):
         monkeypatch.setattr(module, "MANY_ROWS", 300)
     rows, task = table_rows("number"), task_of("number")
     train, held = rows.take(np.arange(300)), rows.take(np.arange(300, 400))
     data = FitData(task, train, columns=COLUMNS)
     fitted, linear = fit_boosted(data), fit_linear(data).baseline
     boosted = fitted.baseline
-    assert isinstance(boosted, Boosted) and boosted.folds == boosting.MOST_GROWN
-    assert all(len(each) in (0, boosting.MOST_GROWN) for each in (boosted.added, boosted.alone_))
+    assert isinstance(boosted, Boosted) and boosted.folds == boosted_fit.MOST_GROWN
+    assert all(len(each) in (0, boosted_fit.MOST_GROWN) for each in (boosted.added, boosted.alone_))
     tried = [trial.settings for trial in fitted.trials if trial.settings.get("folds") == 1]
     assert {"trees": "mean"}.items() <= tried[-1].items()  # the ways were compared on one fold
-    assert any(each.get("columns") == boosting.FEWER_COLUMNS for each in tried)
+    assert any(each.get("columns") == boosted_fit.FEWER_COLUMNS for each in tried)
     errors = [score(task, each.outputs(held.texts, held.columns), held) for each in (boosted, linear)]
     assert errors[0] < 0.8 * errors[1]
 
@@ -170,13 +170,15 @@ def test_trees_that_stand_alone_read_what_the_text_alone_says(tmp_path: Path) ->
 
 def test_no_trees_are_grown_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, seen = table_rows("number").take(np.arange(200)), []
-    grow = trees.fit_trees
+    grow = lightgbm_trees.fit_trees
 
-    def counted(table: np.ndarray, categories: list[int], target: trees.Target, held: np.ndarray, *more: Any) -> Any:
+    def counted(
+        table: np.ndarray, categories: list[int], target: lightgbm_trees.Target, held: np.ndarray, *more: Any
+    ) -> Any:
         seen.append((target.start.tobytes(), held.tobytes(), more[0]))
         return grow(table, categories, target, held, *more)
 
-    monkeypatch.setattr(boosting, "fit_trees", counted)
+    monkeypatch.setattr(boosted_fit, "fit_trees", counted)
     fit_boosted(FitData(task_of("number"), rows, columns=COLUMNS))
     assert len(seen) == len(set(seen)) > 5
 
@@ -185,11 +187,11 @@ def test_of_many_rows_trees_stop_where_they_hardly_gain(monkeypatch: pytest.Monk
     generator = np.random.default_rng(0)
     table = generator.normal(size=(400, 2))
     values, held = table[:, 0] + 0.3 * generator.normal(size=400), np.arange(400) < 80
-    target = trees.Target("regression_l1", values, np.zeros((400, 1)))
-    usual = trees.fit_trees(table, [], target, held, trees.TreeSettings(7, rate=0.02), 0).trees
-    monkeypatch.setattr(trees, "MANY_ROWS", 400)
-    monkeypatch.setattr(trees, "LEAST_GAIN_OF_TREES", 0.05)
-    assert trees.fit_trees(table, [], target, held, trees.TreeSettings(7, rate=0.02), 0).trees < usual
+    target = lightgbm_trees.Target("regression_l1", values, np.zeros((400, 1)))
+    usual = lightgbm_trees.fit_trees(table, [], target, held, lightgbm_trees.TreeSettings(7, rate=0.02), 0).trees
+    monkeypatch.setattr(lightgbm_trees, "MANY_ROWS", 400)
+    monkeypatch.setattr(lightgbm_trees, "LEAST_GAIN_OF_TREES", 0.05)
+    assert lightgbm_trees.fit_trees(table, [], target, held, lightgbm_trees.TreeSettings(7, rate=0.02), 0).trees < usual
 
 
 def test_lightgbm_is_only_imported_to_be_used() -> None:
@@ -208,7 +210,7 @@ def test_trees_learn_what_is_left_of_what_they_start_from() -> None:
     table = np.random.default_rng(0).normal(size=(200, 1))
     values, held = 5.0 * table[:, 0], np.arange(200) < 40
     for start, least, most in ((np.zeros((200, 1)), 2.0, 9.0), (values[:, None], 0.0, 0.01)):
-        found = trees.fit_trees(
-            table, [], trees.Target("regression_l1", values, start), held, trees.TreeSettings(7), 0
+        found = lightgbm_trees.fit_trees(
+            table, [], lightgbm_trees.Target("regression_l1", values, start), held, lightgbm_trees.TreeSettings(7), 0
         ).predict(table)
         assert least <= np.abs(found).mean() <= most

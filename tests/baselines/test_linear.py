@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.tiny import CLASSES, tiny_draw
-from warmstart.baselines import embedder, search, solvers
+from warmstart.baselines import cross_validation, embedder, solvers
 from warmstart.baselines import linear as linear_baseline
 from warmstart.baselines.baseline import FitData
 from warmstart.baselines.baselines import FIT_BASELINE, load_baseline
@@ -127,17 +127,17 @@ def test_noise_is_answered_with_a_strong_penalty() -> None:
 
 def test_folds_never_part_a_group_and_are_of_like_size() -> None:
     keys = [f"group {i // 4}" for i in range(120)]
-    order, fold = search.tuning_folds(keys, 0)
+    order, fold = cross_validation.tuning_folds(keys, 0)
     assert sorted(order) == list(range(120))
     assert all(len({f for i, f in zip(order, fold, strict=True) if i // 4 == group}) == 1 for group in range(30))
     assert np.bincount(fold).tolist() == [24] * 5
-    assert not np.array_equal(order, search.tuning_folds(keys, 1)[0])
+    assert not np.array_equal(order, cross_validation.tuning_folds(keys, 1)[0])
 
 
 def test_many_rows_are_tuned_on_some_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "TUNING_ROWS", 30)
+    monkeypatch.setattr(cross_validation, "TUNING_ROWS", 30)
     task, rows = example("class")
-    assert len(search.tuning_folds(rows.keys, 0)[0]) == 30
+    assert len(cross_validation.tuning_folds(rows.keys, 0)[0]) == 30
     assert metric(task, fit_linear(FitData(task, rows)).baseline.outputs(rows.texts), rows) > 0.9
 
 
@@ -278,7 +278,9 @@ def test_a_base_that_is_gone_is_named(base: Base, tmp_path: Path) -> None:
 
 def test_the_strength_of_a_support_vector_machine_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(solvers, "LEAST_GAIN", -1.0)  # every gain, and every loss, is followed
-    monkeypatch.setattr(search.StrengthSearch, "_score", lambda self, outputs, targets: float(len(self.trials)))
+    monkeypatch.setattr(
+        cross_validation.StrengthSearch, "_score", lambda self, outputs, targets: float(len(self.trials))
+    )
     task, rows = example("class")
     strengths = [trial.settings["C"] for trial in fit_linear(FitData(task, rows)).trials]
     assert max(strengths) == 9.0 and min(strengths) >= 0.1

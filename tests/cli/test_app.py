@@ -18,7 +18,7 @@ import pytest
 
 from tests.cli_base import QUICK, Answer, call, products
 from tests.run_factory import make_run
-from warmstart.cli import show
+from warmstart.cli import print_results
 from warmstart.errors import TrainingError
 from warmstart.models.pretrained.base import Base
 from warmstart.planning.forecast import PlanResult, RegimeForecast
@@ -116,7 +116,7 @@ def test_json_is_one_document_on_stdout(usual: tuple[str, ...], tmp_path: Path, 
 
 
 def test_json_knows_no_infinity(capsys: pytest.CaptureFixture[str]) -> None:
-    show.print_json({"a": [math.inf, -math.inf, math.nan, 0.5], Path("b"): Path("c")})
+    print_results.print_json({"a": [math.inf, -math.inf, math.nan, 0.5], Path("b"): Path("c")})
     assert json.loads(capsys.readouterr().out) == {"a": [None, None, None, 0.5], "b": "c"}
 
 
@@ -152,7 +152,7 @@ def test_a_plan_shows_energy_in_80_columns_where_no_money_is_asked(capsys: pytes
     facts = (22_565_761, 23_229_313, 2.5e15, 1_069_957_120, 900.0, 90_988_535)
     made = [RegimeForecast(name, *facts, None, True, "", energy_kwh=0.00031) for name in ("discriminative", "lora")]
     notes = ("disk: computed", "energy: an estimate", "money: a price")
-    show.show_plan(PlanResult(tuple(made), "cpu", None, notes))
+    print_results.show_plan(PlanResult(tuple(made), "cpu", None, notes))
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 80
     assert "energy: an estimate" in said and ("disk: computed" in said) == (" disk " in said)
@@ -181,7 +181,7 @@ def test_runs_are_one_line_each_in_80_columns(capsys: pytest.CaptureFixture[str]
         "full", scores, failed="diverged at step 12 of 300, and at a lower rate at step 40 again, as before"
     )
     written = replace(make_run("lora", scores), task="summarise", metric="rouge-L", val=-3.4341)
-    show.show_runs([slow, lost, written], as_json=False)
+    print_results.show_runs([slow, lost, written], as_json=False)
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 80 and "" not in said.splitlines()
     assert "discriminative-and-longer-r1000-s0 * 1.0000" in said and "\n* was still improving" in said

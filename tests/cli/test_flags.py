@@ -19,7 +19,7 @@ from warmstart import api
 from warmstart.data.schema.schema import TaskName
 from warmstart.errors import UsageError, flag
 from warmstart.request.request import Request
-from warmstart.request.show import commented_yaml
+from warmstart.request.serialize import commented_yaml
 from warmstart.settings.groups import SETTINGS, settings_of_command
 from warmstart.settings.setting import Command
 

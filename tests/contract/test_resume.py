@@ -17,8 +17,8 @@ from warmstart.regimes.full import Full
 from warmstart.regimes.lora import LoRA
 from warmstart.regimes.method import Method
 from warmstart.regimes.regimes import DEFAULTS, METHODS, Regime, Stage
+from warmstart.regimes.scratch_dnn import PathByPath, WideAndDeepStart
 from warmstart.regimes.starts import Architecture, Pretrained, Scratch, dnn
-from warmstart.regimes.wide_and_deep import PathByPath, WideAndDeepStart
 from warmstart.request.launch import run_to_end
 from warmstart.tasks.language import Language
 from warmstart.training.checkpoint import Checkpoints

@@ -10,10 +10,10 @@ import torch
 
 from tests.run_factory import make_comparison, make_run, make_scores
 from tests.tiny_language import language_model, save_language_base
-from warmstart.data.encoding.language import Documents, Masked
+from warmstart.data.encoding.language_inputs import Documents, Masked
 from warmstart.generation.continuations import READ, SAID, sample_continuations
+from warmstart.reporting.answer_samples import continuations
 from warmstart.reporting.entries import entries_of
-from warmstart.reporting.samples import continuations
 
 TEXTS = [
     "The bell in the hall, größer than the wall and " + "all the rest of it. " * 5,

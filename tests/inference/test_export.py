@@ -18,7 +18,7 @@ import warmstart
 from tests.cli_base import call, products
 from tests.pictures import picture_table, priced_table, save_image_base
 from tests.tiny import REGRESSION, tiny_rows
-from warmstart.baselines import boosting
+from warmstart.baselines import boosted_fit
 from warmstart.baselines.boosted import Boosted
 from warmstart.data.rows.split import Rows
 from warmstart.data.tables.in_memory import table_of
@@ -143,10 +143,10 @@ def test_typed_columns_and_trees_go_into_the_graph(regime: str, base: Base, tmp_
 def test_trees_that_stand_alone_read_in_the_graph_what_they_read_here(
     text: bool, base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(boosting, "LEAST_GAIN_ALONE", 100.0)  # both kinds of trees are kept
-    monkeypatch.setattr(boosting, "LEAST_MEAN_GAIN", -100.0)
+    monkeypatch.setattr(boosted_fit, "LEAST_GAIN_ALONE", 100.0)  # both kinds of trees are kept
+    monkeypatch.setattr(boosted_fit, "LEAST_MEAN_GAIN", -100.0)
     if not text:
-        monkeypatch.setattr(boosting, "MANY_ROWS", 100)
+        monkeypatch.setattr(boosted_fit, "MANY_ROWS", 100)
     table = {name: cells for name, cells in _typed(ROWS).items() if text or name != "title"}
     asked = {"scale": "linear", "base": base.location, "max_length": 32, "quiet": True, "log": False}
     warmstart.fit(table, "price", "boosted", tmp_path / "run", **asked)

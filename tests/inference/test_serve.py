@@ -21,7 +21,7 @@ from markupsafe import escape
 import warmstart
 from tests.cli_base import call, products, write_csv
 from tests.pictures import drawn, encoded, picture_table, priced_table
-from warmstart.data.rows.values import ColumnValues
+from warmstart.data.rows.read_columns import ColumnValues
 from warmstart.data.tables.in_memory import table_of
 from warmstart.data.tables.strings import Texts
 from warmstart.errors import UsageError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.tiny_language import language_model, save_language_base
-from warmstart.data.encoding.language import Conversations
+from warmstart.data.encoding.language_inputs import Conversations
 from warmstart.data.rows.split import Rows
 from warmstart.data.schema.conversations import write_prompt
 from warmstart.generation.answers import Writer

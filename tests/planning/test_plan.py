@@ -12,12 +12,12 @@ import pytest
 from tests.cli_base import call
 from tests.run_factory import make_run, make_scores
 from tests.tiny import REGRESSION, tiny_problem
-from warmstart.cli.show import prediction_error
+from warmstart.cli.print_results import prediction_error
 from warmstart.errors import UsageError
 from warmstart.models.pretrained.base import Base
 from warmstart.planning import history as log
 from warmstart.planning.forecast import MEASURED, PREDICTED, PlanResult, RegimeForecast, TargetMachine
-from warmstart.planning.from_history import plan_from_history
+from warmstart.planning.forecast_from_history import plan_from_history
 from warmstart.planning.plan import forecast_regimes
 from warmstart.planning.problem import Options, Problem
 from warmstart.results.record import Run, load_run
@@ -185,7 +185,7 @@ def test_without_data_and_base_runs_of_one_base_are_told_not_a_mixture(monkeypat
         return plan_from_history("regression", ("full",), slow.rows, (), TargetMachine()).forecasts[0].seconds
 
     assert seconds() == pytest.approx(quick.cost.seconds)  # the last one used
-    monkeypatch.setattr("warmstart.planning.from_history.usual", lambda task: "large")
+    monkeypatch.setattr("warmstart.planning.forecast_from_history.usual", lambda task: "large")
     assert seconds() == pytest.approx(1000.0)
 
 

@@ -15,7 +15,7 @@ from warmstart.errors import UsageError
 from warmstart.planning.problem import Options
 from warmstart.request.parse import parse_value, read_yaml
 from warmstart.request.request import Request, forget_place, from_mapping, load_request, save_request
-from warmstart.request.show import command_line, commented_yaml
+from warmstart.request.serialize import command_line, commented_yaml
 from warmstart.results.constraints import Constraints
 
 PLAIN = Request(("a table.csv",), "price")

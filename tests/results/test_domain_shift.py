@@ -25,7 +25,7 @@ from warmstart.results.domain_shift import (
     word_divergence,
 )
 from warmstart.results.record import Estimate, Interval
-from warmstart.runs.domain_shift import measure_domain_shift
+from warmstart.runs.measure_domain_shift import measure_domain_shift
 from warmstart.training.general_text import sampled_text
 from warmstart.types import Array
 
@@ -120,7 +120,7 @@ def test_a_decoder_is_its_own_reference(tmp_path: Path, monkeypatch: pytest.Monk
     rows = Rows(texts, np.zeros(24), np.arange(24) + 1, texts)
     plain = SimpleNamespace(task="regression")
     monkeypatch.setattr(
-        "warmstart.runs.domain_shift.sampled_text", functools.partial(sampled_text, texts=24, tokens=12)
+        "warmstart.runs.measure_domain_shift.sampled_text", functools.partial(sampled_text, texts=24, tokens=12)
     )
     found = measure_domain_shift(base, rows, plain, ())  # type: ignore[arg-type]  # the task is all that is asked
     assert found is not None and found.reference is not None and "itself says" in found.reference
@@ -140,7 +140,7 @@ def test_in_check_and_in_a_study(base: Base, tmp_path: Path) -> None:
     assert "base's tokenizer: " in answer.out and "tokens per word" in answer.out
     assert json.loads(call("check", data, *words, "--json").out)["spelling"]["texts"] > 0
     out = tmp_path / "study"
-    with patch("warmstart.runs.domain_shift.TEXTS_PER_KIND", 60):
+    with patch("warmstart.runs.measure_domain_shift.TEXTS_PER_KIND", 60):
         assert call("compare", data, *words, *QUICK, "--general-text", general, "--quiet", "--out", out).code == 0
     found = json.loads((out / "comparison.json").read_text())["mismatch"]
     assert found["reference"] == "--general-text" and found["apart_by_features"]["value"] > 0

@@ -20,6 +20,7 @@ from warmstart.regimes.lora import LoRA
 from warmstart.regimes.regimes import DEFAULTS, Regime, Stage
 from warmstart.regimes.starts import Pretrained
 from warmstart.request.launch import run_to_end
+from warmstart.runs.forgetting_measures import InterpolationPoint, rise
 from warmstart.runs.interpolation import (
     INTERPOLATION_WEIGHTS,
     interpolate,
@@ -29,7 +30,6 @@ from warmstart.runs.interpolation import (
     least_forgetting,
     search_interpolation,
 )
-from warmstart.runs.retention import InterpolationPoint, rise
 from warmstart.runtime.distributed import Distributed
 from warmstart.training.checkpoint import Checkpoints
 from warmstart.training.config import TrainConfig

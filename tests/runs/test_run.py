@@ -18,7 +18,7 @@ from warmstart.models.pretrained.base import Base
 from warmstart.regimes.regimes import REGIMES, RegimeContext
 from warmstart.results.record import Evaluation, Run, Trial, load_run
 from warmstart.runs.baseline_run import run_baseline
-from warmstart.runs.retention import features
+from warmstart.runs.forgetting_measures import features
 from warmstart.runs.run import TunedRegime, _converged, train_run
 from warmstart.runtime.distributed import Distributed
 from warmstart.training.config import TrainConfig
@@ -118,9 +118,11 @@ def test_the_constant_s_score_is_the_error_of_the_median(regression: RunData, tm
 def test_how_far_the_features_moved_is_recorded(
     name: str, base: Base, classes: RunData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("warmstart.runs.forgetting.MAX_RETENTION_TEXTS", 10)
+    monkeypatch.setattr("warmstart.runs.measure_forgetting.MAX_RETENTION_TEXTS", 10)
     if name == "frozen":
-        monkeypatch.setattr("warmstart.runs.forgetting.features", lambda *_: pytest.fail("computed what is known"))
+        monkeypatch.setattr(
+            "warmstart.runs.measure_forgetting.features", lambda *_: pytest.fail("computed what is known")
+        )
     found = done(train_run(chosen(base, name), classes, tmp_path)).retention
     assert load_run(tmp_path).retention == found
     if name == "scratch":
@@ -144,7 +146,7 @@ def test_the_base_is_asked_once_and_nobody_pays_for_it(
         memory[0] = 1 << 50
         return measured(body, pooling, examples, world)
 
-    monkeypatch.setattr("warmstart.runs.forgetting.features", slow)
+    monkeypatch.setattr("warmstart.runs.measure_forgetting.features", slow)
     monkeypatch.setattr("warmstart.runs.run.peak_memory", lambda: memory[0])
     now = time.perf_counter
     monkeypatch.setattr("time.perf_counter", lambda: now() + clock[0])

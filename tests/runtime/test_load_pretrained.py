@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from tests.tiny import save_tiny_base
 from warmstart.errors import InputError, WarmstartError
 from warmstart.models.pretrained.base import body_of, find_base
-from warmstart.models.pretrained.reference import hub_revision
+from warmstart.models.pretrained.base_reference import hub_revision
 from warmstart.runtime.load_pretrained import fingerprint
 
 EVIL = """

@@ -13,7 +13,7 @@ from warmstart.data.rows.term_swaps import TermPair
 from warmstart.inference.model_store import load_model
 from warmstart.inference.predict import TrainedModel
 from warmstart.models.pretrained.base import Base
-from warmstart.results.term_swaps import ProbeResult, SwapCases, prediction_change
+from warmstart.results.probe_result import ProbeResult, SwapCases, prediction_change
 from warmstart.study.probe import ProbedRows, _cases, _measures
 
 GENDER, COLOR = TermPair("he", "she"), TermPair("red", "blue")

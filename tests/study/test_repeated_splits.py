@@ -14,8 +14,8 @@ from warmstart.errors import UsageError
 from warmstart.planning.estimates import total_seconds
 from warmstart.planning.run_plan import first_plan
 from warmstart.request.prepare import options_of, prepare_problem
+from warmstart.request.read_data import prepare_data
 from warmstart.request.request import Request
-from warmstart.request.understand import prepare_data
 from warmstart.results.refit_record import load_refit
 from warmstart.runtime.files import read_json
 from warmstart.study.study import read_study

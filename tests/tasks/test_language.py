@@ -7,7 +7,7 @@ import pytest
 
 from tests.tiny_language import conversation, save_byte_tokenizer, save_language_base, splits_of
 from warmstart.data.encoding.chat_template import OMISSION_MARK, PLAIN
-from warmstart.data.encoding.language import Conversations, Documents, Masked, MaskedRows
+from warmstart.data.encoding.language_inputs import Conversations, Documents, Masked, MaskedRows
 from warmstart.data.encoding.packing import UNLABELED
 from warmstart.data.encoding.tokenize import bytes_of
 from warmstart.data.schema.conversations import write_prompt

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.language import VOCABULARY, examples_of, language_model
 from warmstart.errors import UsageError
 from warmstart.models.evaluate import outputs
-from warmstart.runs.retention import kl_divergence, rise
+from warmstart.runs.forgetting_measures import kl_divergence, rise
 from warmstart.runtime.lock import locked
 from warmstart.training.general_text import sample_from_base, sampled_text
 

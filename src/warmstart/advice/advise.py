@@ -6,8 +6,8 @@ their family, and the verdict can be sure of the family while the method within 
 - The choice is the cheapest (FLOPs of one run) of the regimes tied with the best. If a regime of another family is open
   against it, there is no choice, but a price for knowing more.
 - The answer is about all rows. A regime of another family that the budget allowed only a part of them, and whose
-  predicted score may reach the best, or that was not run at all, leaves it undecided (`advice/all_rows.py`). One that
-  is clearly better on a part of the rows than all others on all of them is chosen, or leads if others are open.
+  predicted score may reach the best, or that was not run at all, leaves it undecided (`advice/budget_cuts.py`). One
+  that is clearly better on a part of the rows than all others on all of them is chosen, or leads if others are open.
 - A failed regime cannot win, `constant` is never chosen, and a regime that had not converged cannot lose with
   confidence.
 """
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from warmstart.advice.all_rows import (
+from warmstart.advice.budget_cuts import (
     better_on_a_part,
     not_run_in_time,
     on_a_part,
@@ -44,9 +44,9 @@ from warmstart.advice.ranking import MAX_CONFIDENCE, Ranking, rank_regimes
 from warmstart.quantities import capitalize_first, format_number, format_percent, round_to_two_digits
 from warmstart.results.bootstrap import FEWEST_SEEDS, rows_to_settle
 from warmstart.results.comparison import CONSTANT, Comparison
+from warmstart.results.comparison_rows import Row
 from warmstart.results.constraints import BUDGET
 from warmstart.results.names import ENSEMBLE
-from warmstart.results.rows import Row
 
 NOTHING_BEATS = "nothing beats the constant"
 _MOST_IF_UNDECIDED = 0.75  # the best measured may lead in more draws, but not in enough to be called

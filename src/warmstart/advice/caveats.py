@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 
-from warmstart.advice.all_rows import partial_caveats
+from warmstart.advice.budget_cuts import partial_caveats
 from warmstart.advice.phrases import distinct_ways, name_list
 from warmstart.advice.ranking import Ranking
 from warmstart.quantities import capitalize_first
 from warmstart.results.bootstrap import FEWEST_SEEDS
 from warmstart.results.comparison import CONSTANT, Comparison
+from warmstart.results.comparison_rows import Row
 from warmstart.results.names import ENSEMBLE
-from warmstart.results.rows import Row
 
 _FEW_GROUPS = 10  # of test rows
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from warmstart.advice.phrases import name_list, noise_phrase
 from warmstart.quantities import format_number
 from warmstart.results.comparison import Comparison
+from warmstart.results.comparison_rows import Difference, Row
 from warmstart.results.record import Interval
-from warmstart.results.rows import Difference, Row
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from warmstart.quantities import REFERENCE_FLOPS, parse_duration, parse_flops
 from warmstart.results.comparison import CONSTANT, Comparison
+from warmstart.results.comparison_rows import Row
 from warmstart.results.names import CONTINUED, CONTINUED_MIXED, LENGTH_MULTIPLIERS, PREVIOUS, regime_of
 from warmstart.results.record import Run
-from warmstart.results.rows import Row
 from warmstart.settings.choices import DEFAULT_BUDGET
 
 MARGIN = 1.25  # of forecasts, which were too low at times

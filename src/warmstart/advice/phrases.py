@@ -13,9 +13,9 @@ from warmstart.quantities import (
     round_to_two_digits,
 )
 from warmstart.results.comparison import Comparison
+from warmstart.results.comparison_rows import Difference, Row
 from warmstart.results.metrics import PERCENTAGE_ERROR
 from warmstart.results.names import CONTINUED_MIXED, PREVIOUS, regime_of
-from warmstart.results.rows import Difference, Row
 
 
 def original_scale_sentence(comparison: Comparison) -> str:

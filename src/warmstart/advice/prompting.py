@@ -2,9 +2,9 @@
 
 from warmstart.quantities import format_number
 from warmstart.results.comparison import CONSTANT, Comparison
+from warmstart.results.comparison_rows import Row
 from warmstart.results.learning_curves import matching_rows, rows_phrase
 from warmstart.results.names import regime_of
-from warmstart.results.rows import Row
 
 PROMPTING = ("prompted", "prompted-endpoint", "few-shot")
 NOT_TRAINED = (*PROMPTING, "zero-shot", "extractive", CONSTANT)

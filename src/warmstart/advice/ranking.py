@@ -13,8 +13,8 @@ from functools import cached_property
 
 from warmstart.results.bootstrap import holm
 from warmstart.results.comparison import CONSTANT, Comparison
+from warmstart.results.comparison_rows import Difference, Row
 from warmstart.results.names import ENSEMBLE
-from warmstart.results.rows import Difference, Row
 
 MAX_CONFIDENCE_BY_SEEDS = {1: 0.8, 2: 0.9}  # the spread of seeds is unknown: no interval holds it
 MAX_CONFIDENCE = 0.99  # of what was measured on one split of one table

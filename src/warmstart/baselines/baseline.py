@@ -10,8 +10,8 @@ import numpy as np
 
 from warmstart.baselines.embedder import Embedder
 from warmstart.data.features.reading import Reading, columns_of
+from warmstart.data.rows.read_columns import NO_COLUMNS
 from warmstart.data.rows.split import Rows
-from warmstart.data.rows.values import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.columns import Column
 from warmstart.generation.answers import AnswerWriter

@@ -6,12 +6,12 @@ from typing import Any
 
 from warmstart.baselines.baseline import FACTS, TRAIN_AGAIN, WEIGHTS, Baseline, FitData, Fitted
 from warmstart.baselines.boosted import boosted_from_json
-from warmstart.baselines.boosting import fit_boosted
+from warmstart.baselines.boosted_fit import fit_boosted
 from warmstart.baselines.constant import Constant, fit_constant
 from warmstart.baselines.extractive import extractive_from_json, fit_extractive
-from warmstart.baselines.features import features_from_json
 from warmstart.baselines.few_shot import few_shot_from_json, fit_few_shot
 from warmstart.baselines.linear import Linear, fit_embedded, fit_linear
+from warmstart.baselines.linear_features import features_from_json
 from warmstart.baselines.prompted import fit_prompted, prompted_from_json
 from warmstart.baselines.prompted_endpoint import endpoint_from_json, fit_prompted_endpoint
 from warmstart.errors import MissingError

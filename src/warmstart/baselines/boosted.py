@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from warmstart.baselines.baseline import save_baseline
-from warmstart.baselines.features import features_from_json
+from warmstart.baselines.lightgbm_trees import Ensemble
 from warmstart.baselines.linear import Linear
-from warmstart.baselines.trees import Ensemble
+from warmstart.baselines.linear_features import features_from_json
 from warmstart.data.features.reading import Reading
-from warmstart.data.rows.values import NO_COLUMNS
+from warmstart.data.rows.read_columns import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.types import Array
 

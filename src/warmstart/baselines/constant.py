@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from warmstart.baselines.baseline import FitData, Fitted, save_baseline
-from warmstart.data.rows.values import NO_COLUMNS
+from warmstart.data.rows.read_columns import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.types import Array
 

@@ -12,7 +12,7 @@ from warmstart.data.encoding.examples import Examples
 from warmstart.data.encoding.inputs import Inputs
 from warmstart.data.features.column_inputs import text_columns
 from warmstart.data.features.reading import WORDS, Reading
-from warmstart.data.rows.values import NO_COLUMNS
+from warmstart.data.rows.read_columns import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.models.evaluate import outputs
 from warmstart.models.model import Model, body_width

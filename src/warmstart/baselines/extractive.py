@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from warmstart.baselines.baseline import FitData, Fitted, save_baseline
+from warmstart.data.rows.read_columns import NO_COLUMNS
 from warmstart.data.rows.split import Rows
-from warmstart.data.rows.values import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.conversations import Turn, document, write_turns
 from warmstart.data.schema.structured import dump_json, misfit

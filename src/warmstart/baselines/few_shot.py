@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from warmstart.baselines.baseline import FitData, Fitted, save_baseline
-from warmstart.data.encoding.language import Conversations
+from warmstart.data.encoding.language_inputs import Conversations
+from warmstart.data.rows.read_columns import NO_COLUMNS
 from warmstart.data.rows.split import Rows
-from warmstart.data.rows.values import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.conversations import write_prompt
 from warmstart.errors import InputError, TrainingError
@@ -20,7 +20,7 @@ from warmstart.generation.answers import Writer
 from warmstart.generation.kv_cache import ReadPrefix, shared_beginning
 from warmstart.models.model import UNPOOLED, Model
 from warmstart.models.pretrained.base import Base
-from warmstart.models.pretrained.reference import reference_to, referenced_base
+from warmstart.models.pretrained.base_reference import reference_to, referenced_base
 from warmstart.regimes.starts import Pretrained
 from warmstart.results.bootstrap import mean_score
 from warmstart.results.record import Trial

@@ -9,14 +9,14 @@ import numpy as np
 
 from warmstart.baselines.baseline import FitData, Fitted, save_baseline
 from warmstart.baselines.constant import fit_constant
+from warmstart.baselines.cross_validation import Choice, StrengthSearch
 from warmstart.baselines.embedder import Embedder
-from warmstart.baselines.features import Features
-from warmstart.baselines.picture_features import PICTURE_FEATURE_KINDS, PictureFeatures
-from warmstart.baselines.search import Choice, StrengthSearch
+from warmstart.baselines.image_features import PICTURE_FEATURE_KINDS, PictureFeatures
+from warmstart.baselines.linear_features import Features
 from warmstart.baselines.solvers import PASSES, PREDICTING, LinearProblem, Solution, linear_problem
-from warmstart.data.features.columns import ColumnFeatures
+from warmstart.data.features.column_features import ColumnFeatures
 from warmstart.data.features.terms import term_choices
-from warmstart.data.rows.values import NO_COLUMNS
+from warmstart.data.rows.read_columns import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.errors import UsageError
 from warmstart.results.record import Trial

@@ -18,9 +18,9 @@ import numpy as np
 
 from warmstart.baselines.baseline import FitData, Fitted, save_baseline
 from warmstart.baselines.few_shot import language_model_of
-from warmstart.data.encoding.language import Conversations
+from warmstart.data.encoding.language_inputs import Conversations
+from warmstart.data.rows.read_columns import NO_COLUMNS
 from warmstart.data.rows.split import Rows
-from warmstart.data.rows.values import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.conversations import Turn, write_turns
 from warmstart.errors import InputError, TrainingError
@@ -28,7 +28,7 @@ from warmstart.generation.kv_cache import ReadPrefix, shared_beginning
 from warmstart.generation.label_scores import PROMPTS_AT_ONCE, LabelTree, label_scores
 from warmstart.models.model import Model
 from warmstart.models.pretrained.base import Base
-from warmstart.models.pretrained.reference import reference_to, referenced_base
+from warmstart.models.pretrained.base_reference import reference_to, referenced_base
 from warmstart.results.bootstrap import mean_score
 from warmstart.results.record import Trial
 from warmstart.runtime.sampling import spread_places

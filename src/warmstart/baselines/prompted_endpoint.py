@@ -22,7 +22,7 @@ from warmstart.baselines.prompted import (
     prompt_for,
     read_number,
 )
-from warmstart.data.rows.values import NO_COLUMNS
+from warmstart.data.rows.read_columns import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.results.bootstrap import mean_score
 from warmstart.results.record import Trial

@@ -14,7 +14,7 @@ from warmstart.cli.model_commands import commands_of_a_model
 from warmstart.cli.option_types import DryRun, Folder, Json, Out, Quiet
 from warmstart.cli.study_commands import commands_of_a_study
 from warmstart.errors import UsageError, did_you_mean
-from warmstart.request.show import command_line, commented_yaml
+from warmstart.request.serialize import command_line, commented_yaml
 from warmstart.runtime import supervisor as supervise
 from warmstart.runtime.distributed import world
 
@@ -116,14 +116,14 @@ def check(request: "Request", json_: Json = False) -> None:
     Exits with code 2 if the data has errors.
     """
     from warmstart import api
-    from warmstart.cli import show
+    from warmstart.cli import print_results
     from warmstart.data.schema.infer import infer_schema
     from warmstart.data.schema.label_columns import join_label_columns
     from warmstart.data.tables.read import read_table
 
     table = join_label_columns(read_table(request.data, offline=request.offline, table=request.table), request.target)
     found = api.check_data(request, table, infer_schema(table, request.columns))
-    show.print_json(found) if json_ else show.show_check(found)
+    print_results.print_json(found) if json_ else print_results.show_check(found)
     _fail_if(found)
 
 
@@ -135,11 +135,11 @@ def plan(request: "Request", json_: Json = False, quiet: Quiet = False) -> None:
     With --task and --rows instead of DATA, estimates come from the log of earlier runs.
     """
     from warmstart import api
-    from warmstart.cli import show
+    from warmstart.cli import print_results
     from warmstart.study.progress import run_with_status
 
     found = run_with_status(api.plan_steps(request), quiet)
-    show.print_json([one.to_json() for one in found.forecasts]) if json_ else show.show_plan(found)
+    print_results.print_json([one.to_json() for one in found.forecasts]) if json_ else print_results.show_plan(found)
 
 
 @app.command(cls=SectionedCommand)
@@ -242,11 +242,11 @@ def probe(
     Shows what was inherited from the base, and what was learned from your data.
     """
     from warmstart import api
-    from warmstart.cli import show
+    from warmstart.cli import print_results
     from warmstart.study.progress import run_with_status
 
     found = run_with_status(api.probing(folder, swap, data, code=model), quiet)
-    show.print_json(found.to_json()) if json_ else show.show_probe(found, folder)
+    print_results.print_json(found.to_json()) if json_ else print_results.show_probe(found, folder)
 
 
 for name, command in commands_of_a_study().items():
@@ -297,7 +297,7 @@ def init(
     """Write a YAML file with every setting and its default."""
     import shlex
 
-    from warmstart.cli import show
+    from warmstart.cli import print_results
 
     text = commented_yaml(request)
     try:
@@ -309,7 +309,9 @@ def init(
         raise UsageError(
             f"{str(out)!r} cannot be written: {error.strerror}.", "choose another file with --out"
         ) from error
-    show.print_line(f"wrote {out}; use it with: warmstart compare --config {shlex.quote(str(out))} --out study")
+    print_results.print_line(
+        f"wrote {out}; use it with: warmstart compare --config {shlex.quote(str(out))} --out study"
+    )
 
 
 @app.command("config-schema", cls=SectionedCommand)
@@ -317,7 +319,7 @@ def print_config_schema() -> None:
     """Print a JSON Schema of the file of --config, for editors."""
     import json
 
-    from warmstart.request.show import config_schema
+    from warmstart.request.serialize import config_schema
 
     print(json.dumps(config_schema(), indent=2))
 
@@ -325,23 +327,23 @@ def print_config_schema() -> None:
 @app.command(cls=SectionedCommand)
 def regimes() -> None:
     """List the regimes."""
-    from warmstart.cli import show
+    from warmstart.cli import print_results
 
-    show.show_regimes()
+    print_results.show_regimes()
 
 
 @app.command(cls=SectionedCommand)
 def doctor() -> None:
     """Show the device, versions and missing packages."""
-    from warmstart.cli import show
+    from warmstart.cli import print_results
 
-    show.show_doctor()
+    print_results.show_doctor()
 
 
 def _describe(request: "Request", out: Path, as_json: bool) -> None:
     """Everything that can be found wrong, what was recognized, and the command in full."""
     from warmstart import api
-    from warmstart.cli import show
+    from warmstart.cli import print_results
 
     if not world().main:
         return
@@ -349,11 +351,11 @@ def _describe(request: "Request", out: Path, as_json: bool) -> None:
     found = api.prepare_study(request, None, {}).checked
     command = command_line(request, str(out))
     if as_json:
-        show.print_json({"checked": found, "command": command})
+        print_results.print_json({"checked": found, "command": command})
     else:
-        show.show_check(found)
+        print_results.show_check(found)
         if found.usable:
-            show.print_line(f"\nwould run: {command}")
+            print_results.print_line(f"\nwould run: {command}")
     _fail_if(found)
 
 
@@ -376,18 +378,18 @@ def _resumable(begun: "Started", quiet: bool, as_json: bool) -> Iterator[None]:
 
 def _show_study(done: "Study", as_json: bool) -> None:
     """Show the verdict, the table, and where the rest is."""
-    from warmstart.cli import show
+    from warmstart.cli import print_results
 
     if world().main:
-        show.show_study(done, as_json)
+        print_results.show_study(done, as_json)
 
 
 def _show_run(done: "Run", folder: Path, as_json: bool) -> None:
     """Show the result. A run that diverged has left no model: that is a failure."""
-    from warmstart.cli import show
+    from warmstart.cli import print_results
 
     if world().main:
-        show.show_run(done, folder, as_json)
+        print_results.show_run(done, folder, as_json)
     if done.test is None:
         raise typer.Exit(1)
 

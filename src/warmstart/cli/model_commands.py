@@ -27,14 +27,14 @@ def _refit(
     from dataclasses import replace
 
     from warmstart import api
-    from warmstart.cli import show
+    from warmstart.cli import print_results
     from warmstart.study.progress import run_with_progress
 
     request = api.resumable(folder, model)
     if request.command not in ("compare", "advise"):
         raise UsageError(f"{folder} is not a study.", "name the folder of a comparison")
     begun = api.restart(replace(request, refit="all" if all_ else "validation"), folder)
-    show.show_study(run_with_progress(api.compare_steps(begun), quiet), json_)
+    print_results.show_study(run_with_progress(api.compare_steps(begun), quiet), json_)
 
 
 def _export(
@@ -53,13 +53,13 @@ def _export(
     from dataclasses import asdict
 
     from warmstart import api
-    from warmstart.cli import show
+    from warmstart.cli import print_results
 
     done = api.export(folder, to, out, data=data or None, int8=int8, code=model)
     if json_:
-        return show.print_json(asdict(done) | {"folder": str(done.folder), "drift": done.drift})
+        return print_results.print_json(asdict(done) | {"folder": str(done.folder), "drift": done.drift})
     rows = f"{done.rows:,} {'rows that it was trained on' if done.learned else 'test rows'}"
-    show.print_line(
+    print_results.print_line(
         f"wrote {out}: {done.metric} {done.after:.5g} on {rows} ({done.before:.5g} before export); "
         f"how to use it: {out / 'README.md'}"
     )
@@ -75,14 +75,16 @@ def _push(
 
     The repository is private unless you pass --public. No other command uploads anything.
     """
-    from warmstart.cli import show
+    from warmstart.cli import print_results
     from warmstart.inference.export.push import check_export, push_export
 
     if dry_run:
         files = check_export(folder)
-        return show.print_line("\n".join(["would upload:", *(str(file.relative_to(folder)) for file in sorted(files))]))
+        return print_results.print_line(
+            "\n".join(["would upload:", *(str(file.relative_to(folder)) for file in sorted(files))])
+        )
     done = push_export(folder, repository, private=not public)
-    show.print_line(f"uploaded {done.files} files to {done.url} ({'private' if done.private else 'public'})")
+    print_results.print_line(f"uploaded {done.files} files to {done.url} ({'private' if done.private else 'public'})")
 
 
 def _serve(
@@ -134,8 +136,8 @@ def _chat(
     describe does that with each line; a language model (causal-lm) continues it.
     """
     from warmstart import api
-    from warmstart.cli import show
+    from warmstart.cli import print_results
     from warmstart.inference.chat import chat_with, converse
 
     talk = chat_with(api.load(folder), system, temperature=temperature, top_p=top_p, most=most, seed=seed)
-    converse(talk, show.typed_lines(talk.how))
+    converse(talk, print_results.typed_lines(talk.how))

@@ -24,7 +24,7 @@ def _report(
     For a study that was stopped, the report covers the finished runs, and says so.
     """
     from warmstart import api
-    from warmstart.cli import show
+    from warmstart.cli import print_results
     from warmstart.study.progress import print_status
 
     if pairs is not None:
@@ -40,7 +40,7 @@ def _report(
         )
         return
     if votes is not None:
-        show.print_sentence(api.vote(folder, votes).statement)
+        print_results.print_sentence(api.vote(folder, votes).statement)
     written = api.report(folder, examples=examples)
     if not (folder / "study.json").exists():
         print_status(
@@ -53,6 +53,6 @@ def _report(
 def _runs(folder: options.Folder, json_: options.Json = False) -> None:
     """List the finished runs in a folder."""
     from warmstart import api
-    from warmstart.cli import show
+    from warmstart.cli import print_results
 
-    show.show_runs(api.finished(folder), json_)
+    print_results.show_runs(api.finished(folder), json_)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from warmstart.data.encoding.inputs import PromptInputs
-from warmstart.data.encoding.language import Conversations
+from warmstart.data.encoding.language_inputs import Conversations
 from warmstart.data.rows.split import Rows
 from warmstart.data.schema.conversations import Turn, document, write_prompt, write_turns
 from warmstart.data.schema.infer_text import default_instruction

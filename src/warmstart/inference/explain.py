@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from warmstart.data.rows.examples import join_values
-from warmstart.data.rows.values import ColumnValues, ReadColumns
+from warmstart.data.rows.read_columns import ColumnValues, ReadColumns
+from warmstart.data.rows.usable_rows import join_values
 from warmstart.data.schema.cell_values import Values, spell
 from warmstart.data.tables.images import ACROSS, DOWN
 from warmstart.data.tables.strings import Texts

@@ -17,8 +17,8 @@ from warmstart.data.encoding.pixels import Pixels
 from warmstart.errors import MissingError
 from warmstart.models.image_network import ImageNetwork, ImageNetworkConfig
 from warmstart.models.pretrained.base import Base
+from warmstart.models.pretrained.base_reference import require_unchanged
 from warmstart.models.pretrained.image_base import image_base_from_json, image_base_to_json, read_image_body
-from warmstart.models.pretrained.reference import require_unchanged
 from warmstart.regimes.lora import load_adapter, merge_adapters, save_adapter
 from warmstart.runtime.files import damaged, read_tensors, reading_ours, write_tensors
 from warmstart.runtime.load_pretrained import fingerprint

@@ -26,25 +26,25 @@ from warmstart.baselines.baseline import TRAIN_AGAIN
 from warmstart.baselines.baselines import load_baseline
 from warmstart.data.encoding.examples import Examples
 from warmstart.data.encoding.inputs import Answers, Inputs, Tokens
-from warmstart.data.encoding.language import Conversations, Documents, Masked
+from warmstart.data.encoding.language_inputs import Conversations, Documents, Masked
 from warmstart.data.encoding.seq2seq import Seq2Seq
 from warmstart.data.features.column_inputs import beside_columns, load_columns, save_columns
 from warmstart.data.features.hashed_words import HashedWords
-from warmstart.data.rows.values import NO_COLUMNS
+from warmstart.data.rows.read_columns import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.schema import Schema
 from warmstart.errors import InputError, MissingError, UsageError, shorten
 from warmstart.generation.answers import AnswerWriter, Writer
 from warmstart.inference.ensemble import AveragedModels, Predictor
 from warmstart.inference.image_store import IMAGE_NETWORK, load_image_network, save_image_network
-from warmstart.inference.wide_and_deep import TERMS, WIDE_AND_DEEP, load_wide_and_deep, save_wide_and_deep
+from warmstart.inference.wide_and_deep_store import TERMS, WIDE_AND_DEEP, load_wide_and_deep, save_wide_and_deep
 from warmstart.models.causal_lm import causal_lm
 from warmstart.models.dnn import Size
 from warmstart.models.evaluate import outputs
 from warmstart.models.lm_head import LanguageHead
 from warmstart.models.model import UNPOOLED, Model, body_width, is_head
 from warmstart.models.pretrained.base import Base, find_base, generation, language_output
-from warmstart.models.pretrained.reference import require_unchanged
+from warmstart.models.pretrained.base_reference import require_unchanged
 from warmstart.regimes.lora import linear_names, load_adapter, merge_adapters, save_adapter
 from warmstart.regimes.quantization import quantize
 from warmstart.regimes.starts import HashedNetwork, Pretrained, Start, from_file

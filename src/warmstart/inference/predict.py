@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from torch import nn
 
-from warmstart.data.rows.examples import readable_texts
-from warmstart.data.rows.values import NO_COLUMNS, ColumnValues, read_columns
+from warmstart.data.rows.read_columns import NO_COLUMNS, ColumnValues, read_columns
+from warmstart.data.rows.usable_rows import readable_texts
 from warmstart.data.schema.class_values import spelled_prediction, typed_prediction
 from warmstart.data.schema.conversations import write_prompt
 from warmstart.data.schema.infer_text import OPTIONAL

@@ -12,9 +12,9 @@ from warmstart.regimes.regimes import READ_WITH_BASE, REGIMES, UNTRAINED_BASES, 
 from warmstart.results.metrics import RANKED_BY
 from warmstart.results.names import regime_of
 from warmstart.runs.final_evaluation import ANSWERS_BESIDE, TRAIN_ROWS_SCORED
-from warmstart.runs.forgetting import LANGUAGE_TEXTS
+from warmstart.runs.forgetting_measures import MAX_RETENTION_TEXTS
 from warmstart.runs.interpolation import INTERPOLATION_WEIGHTS
-from warmstart.runs.retention import MAX_RETENTION_TEXTS
+from warmstart.runs.measure_forgetting import LANGUAGE_TEXTS
 from warmstart.runs.search import trial_share
 from warmstart.runs.weight_mixing import VALIDATION_ANSWERS
 from warmstart.tasks.language import MAX_JUDGED_ROWS

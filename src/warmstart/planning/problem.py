@@ -9,7 +9,7 @@ from warmstart.data.rows.old_rows import OldRows
 from warmstart.data.rows.split import Splits
 from warmstart.data.schema.schema import Schema
 from warmstart.errors import UsageError, join_phrases
-from warmstart.inference.earlier import EarlierModel
+from warmstart.inference.earlier_model import EarlierModel
 from warmstart.models.pretrained.base import Base
 from warmstart.regimes.regimes import DEFAULT_REGIMES, NO_BASE_NEEDED, RANDOM_START, Regime, known_regime
 from warmstart.results.constraints import ANY, Constraints

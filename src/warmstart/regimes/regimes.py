@@ -16,9 +16,9 @@ from warmstart.regimes.frozen import Frozen
 from warmstart.regimes.full import Full
 from warmstart.regimes.lora import LoRA
 from warmstart.regimes.method import Method, Rates
+from warmstart.regimes.scratch_dnn import CLASS_SIZE, NUMBER_SIZE, PathByPath, WideAndDeepStart
 from warmstart.regimes.search_space import FOR_ENCODERS, IN_CONTEXT, OWN_ARCHITECTURE, SPACES, Dimension
 from warmstart.regimes.starts import Architecture, Init, Pretrained, Scratch, Start, dnn, small_cnn
-from warmstart.regimes.wide_and_deep import CLASS_SIZE, NUMBER_SIZE, PathByPath, WideAndDeepStart
 from warmstart.results.names import ENDPOINT_REGIME, ENSEMBLE, PREVIOUS, regime_of
 from warmstart.settings.choices import Augment, NetworkSize
 from warmstart.tasks.language import Language

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from warmstart.errors import join_phrases
-from warmstart.reporting import words
+from warmstart.reporting.formatting import format_rate, is_number
 from warmstart.results.comparison import Comparison
+from warmstart.results.comparison_rows import Difference, Row
 from warmstart.results.names import HEAD_ONLY, TRAIN_BASE_WEIGHTS, regime_of
 from warmstart.results.record import Run, Trial
-from warmstart.results.rows import Difference, Row
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Entry:
 
     @property
     def failed(self) -> bool:
-        return self.row.failed is not None or not words.is_number(self.row.score)
+        return self.row.failed is not None or not is_number(self.row.score)
 
     @property
     def usable(self) -> tuple[Run, ...]:
@@ -53,7 +53,7 @@ class Entry:
         best = max(scored, key=lambda trial: turned * (trial.val or 0.0))
         if turned * ((best.val or 0.0) - taken.val) <= 0:
             return f"best of {many}"
-        rate, usual = (words.format_rate(trial.settings.get("lr")) for trial in (best, taken))
+        rate, usual = (format_rate(trial.settings.get("lr")) for trial in (best, taken))
         which = rate if rate != usual else "another setting"
         return f"{many}; {which} was better by less than noise, so {usual} was kept"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from warmstart.data.tables.images import PNG_URI
-from warmstart.reporting import words
+from warmstart.reporting.formatting import format_probability, format_quantity
 from warmstart.results.record import Run
 
 WORST = 8  # examples shown for each regime
@@ -80,8 +80,8 @@ def worst(run: Run, *, higher_is_better: bool, examples: Mapping[int, str] | Non
         Mistake(
             row=int(columns["row"][i]),
             text=None if examples is None else _shown(examples.get(int(columns["row"][i]), "")),
-            target=words.format_quantity(columns["target"][i]),
-            prediction=words.format_quantity(columns["prediction"][i]),
+            target=format_quantity(columns["target"][i]),
+            prediction=format_quantity(columns["prediction"][i]),
             beside=_beside(run, i),
             error=errors[i],
         )
@@ -158,9 +158,9 @@ def _probabilities(run: Run, index: int) -> list[float]:
 def _beside(run: Run, index: int) -> str:
     columns = run.predictions
     if "probability" in columns:
-        return ", ".join(map(words.format_probability, _probabilities(run, index)))
+        return ", ".join(map(format_probability, _probabilities(run, index)))
     if "low" in columns and columns["low"][index] is not None:
-        return f"[{words.format_quantity(columns['low'][index])}, {words.format_quantity(columns['high'][index])}]"
+        return f"[{format_quantity(columns['low'][index])}, {format_quantity(columns['high'][index])}]"
     return ""
 
 

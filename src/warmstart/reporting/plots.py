@@ -5,12 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from warmstart.quantities import format_flops
-from warmstart.reporting import frame
+from warmstart.reporting import plot_style
 from warmstart.reporting.entries import Entry, on_all_rows, taken_trial
 from warmstart.reporting.forgetting import ForgettingRow, forgetting_measures
-from warmstart.reporting.frame import Figure
-from warmstart.reporting.places import NARROW, WIDE, places
-from warmstart.reporting.words import (
+from warmstart.reporting.formatting import (
     FAMILIES,
     family_name,
     format_interval,
@@ -20,6 +18,8 @@ from warmstart.reporting.words import (
     format_score,
     format_settings,
 )
+from warmstart.reporting.label_positions import NARROW, WIDE, places
+from warmstart.reporting.plot_style import Figure
 from warmstart.results.comparison import CONSTANT, Comparison
 from warmstart.results.record import Evaluation, Run
 
@@ -45,12 +45,14 @@ def score_against_compute(entries: Sequence[Entry], comparison: Comparison, part
             data.append(_points(members, family, wide, narrow))
     for family in dict.fromkeys(entry.row.family for entry in ahead):
         data.append(_predicted([entry for entry in ahead if entry.row.family == family], family))
-    layout = frame.layout(
-        xaxis=frame.axis("compute of one run (FLOP)", type="log", range=list(span_x), exponentformat="power", dtick=1),
-        yaxis=frame.axis("", range=list(span_y)),
+    layout = plot_style.layout(
+        xaxis=plot_style.axis(
+            "compute of one run (FLOP)", type="log", range=list(span_x), exponentformat="power", dtick=1
+        ),
+        yaxis=plot_style.axis("", range=list(span_y)),
         height=460,
     )
-    layout |= {"shapes": [], "annotations": [], "legend": frame.legend(), "showlegend": True}
+    layout |= {"shapes": [], "annotations": [], "legend": plot_style.legend(), "showlegend": True}
     for value, label in _levels(entries, comparison):
         if span_y[0] < value < span_y[1]:
             _level(layout, value, label)
@@ -59,12 +61,12 @@ def score_against_compute(entries: Sequence[Entry], comparison: Comparison, part
 
 def curves(entry: Entry, span: tuple[float, float] | None) -> Figure:
     """Training and validation loss over the steps, the gap between them marked where the weights were kept."""
-    color = frame.color(entry.row.family)
+    color = plot_style.color(entry.row.family)
     data: list[Figure] = []
     for run in sorted(entry.runs, key=lambda run: run is entry.shown):
         data += _curve(run, color, faint=run is not entry.shown)
-    axis = frame.axis("", range=list(span)) if span else frame.axis("")
-    layout = frame.layout(xaxis=frame.axis("step", rangemode="tozero"), yaxis=axis, height=250)
+    axis = plot_style.axis("", range=list(span)) if span else plot_style.axis("")
+    layout = plot_style.layout(xaxis=plot_style.axis("step", rangemode="tozero"), yaxis=axis, height=250)
     kept = _kept(entry.shown) if entry.shown else None
     if kept is not None:
         _mark_gap(layout, kept)
@@ -93,16 +95,18 @@ def rate_search(entry: Entry, span: tuple[float, float] | None, higher_is_better
     run = entry.shown
     trials = [t for t in run.trials if isinstance(t.settings.get("lr"), int | float)] if run else []
     worst = (0.0, 1.0) if span is None else span if higher_is_better else span[::-1]
-    color = frame.color(entry.row.family)
+    color = plot_style.color(entry.row.family)
     taken = taken_trial(run) if run else None
     symbols = ["x-thin" if t.val is None else "circle" if t is taken else "circle-open" for t in trials]
     trace = {
         "type": "scatter",
         "mode": "markers",
         "x": [t.settings["lr"] for t in trials],
-        "y": [worst[0] if t.val is None else frame.finite(t.val) for t in trials],
+        "y": [worst[0] if t.val is None else plot_style.finite(t.val) for t in trials],
         "text": [
-            frame.escape_plotly(f"{format_settings(t.settings)}: {'failed' if t.val is None else format_score(t.val)}")
+            plot_style.escape_plotly(
+                f"{format_settings(t.settings)}: {'failed' if t.val is None else format_score(t.val)}"
+            )
             for t in trials
         ],
         "hoverinfo": "text",
@@ -111,12 +115,12 @@ def rate_search(entry: Entry, span: tuple[float, float] | None, higher_is_better
     }
     low, high = _log_range([float(t.settings["lr"]) for t in trials], margin=0.3)
     decades = _decades(low, high)
-    axis = frame.axis("", range=list(span)) if span else frame.axis("")
+    axis = plot_style.axis("", range=list(span)) if span else plot_style.axis("")
     ticks = {"tickmode": "array", "tickvals": decades, "ticktext": [format_rate(v) for v in decades]}
     return {
         "data": [trace],
-        "layout": frame.layout(
-            xaxis=frame.axis("learning rate", type="log", range=[low, high], **ticks), yaxis=axis, height=220
+        "layout": plot_style.layout(
+            xaxis=plot_style.axis("learning rate", type="log", range=[low, high], **ticks), yaxis=axis, height=220
         ),
     }
 
@@ -156,7 +160,7 @@ def predicted_against_true(entry: Entry, span: Span) -> Figure:
     diagonal = [10**end for end in ends] if span.log else ends
     scale = {"type": "log", "dtick": 1} if span.log else {"type": "linear"}
     axis = {"range": ends, "exponentformat": "SI"} | scale
-    color, symbol = frame.color(entry.row.family), frame.SYMBOLS.get(entry.row.family)
+    color, symbol = plot_style.color(entry.row.family), plot_style.SYMBOLS.get(entry.row.family)
     dots = {
         "type": "scatter",
         "mode": "markers",
@@ -166,8 +170,17 @@ def predicted_against_true(entry: Entry, span: Span) -> Figure:
         "hoverinfo": "text",
         "marker": {"color": color, "size": 5, "opacity": 0.45, "symbol": symbol},
     }
-    line = {"type": "scatter", "mode": "lines", "x": diagonal, "y": diagonal, "hoverinfo": "skip", "line": frame.thin()}
-    layout = frame.layout(xaxis=frame.axis("true", **axis), yaxis=frame.axis("predicted", **axis), height=280)
+    line = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": diagonal,
+        "y": diagonal,
+        "hoverinfo": "skip",
+        "line": plot_style.thin(),
+    }
+    layout = plot_style.layout(
+        xaxis=plot_style.axis("true", **axis), yaxis=plot_style.axis("predicted", **axis), height=280
+    )
     return {"data": [line, dots], "layout": layout}
 
 
@@ -189,7 +202,7 @@ def score_against_forgetting(shown: Sequence[ForgettingRow], metric: str) -> Fig
     marks = _points(entries, "fine-tuned", wide, narrow) | {
         "x": [at[entry.key] for entry in entries],
         "hovertext": [
-            frame.escape_plotly(
+            plot_style.escape_plotly(
                 f"{each.entry.name}: {format_score(each.entry.row.score)} {format_interval(each.entry.row.interval)}, "
                 f"{measure.heading.lower()} {format_score(at[each.entry.key])} "
                 f"{format_interval(each.interval(measure))}"
@@ -197,9 +210,9 @@ def score_against_forgetting(shown: Sequence[ForgettingRow], metric: str) -> Fig
             for each in members
         ],
     }
-    layout = frame.layout(
-        xaxis=frame.axis(f"{measure.heading.lower()}, less is better", range=list(span_x)),
-        yaxis=frame.axis("", range=list(span_y)),
+    layout = plot_style.layout(
+        xaxis=plot_style.axis(f"{measure.heading.lower()}, less is better", range=list(span_x)),
+        yaxis=plot_style.axis("", range=list(span_y)),
         height=400,
     )
     return {"data": [*map(_frontier, lines), marks], "layout": layout}
@@ -208,20 +221,20 @@ def score_against_forgetting(shown: Sequence[ForgettingRow], metric: str) -> Fig
 def frontiers(shown: Sequence[ForgettingRow]) -> Figure:
     """A line from the base's weights to the tuned ones for each regime that was mixed; the mix taken is large."""
     lines = [each for each in shown if each.scored_by]
-    named = [_frontier(each) | {"name": frame.escape_plotly(each.entry.name)} for each in lines]
+    named = [_frontier(each) | {"name": plot_style.escape_plotly(each.entry.name)} for each in lines]
     for each, line in zip(lines, named, strict=True):
         taken = each.forgotten.matched or {}
         mixes = [point["mix"] for point in each.forgotten.frontier]
         nearest = min(mixes, key=lambda mix: abs(mix - taken.get("mix", 1.0)))
         line["marker"] = line["marker"] | {"size": [11 if mix == nearest else 5 for mix in mixes]}
         line["mode"] = "lines+markers+text"
-        line["text"] = [frame.escape_plotly(each.entry.name) if mix == mixes[-1] else "" for mix in mixes]
+        line["text"] = [plot_style.escape_plotly(each.entry.name) if mix == mixes[-1] else "" for mix in mixes]
         line["textposition"] = "top left"
         line["textfont"] = {"color": line["line"]["color"], "size": 13}
     heading = lines[0].frontier_measure.heading.lower()
-    layout = frame.layout(
-        xaxis=frame.axis(f"{heading}, less is better", rangemode="tozero"),
-        yaxis=frame.axis(""),
+    layout = plot_style.layout(
+        xaxis=plot_style.axis(f"{heading}, less is better", rangemode="tozero"),
+        yaxis=plot_style.axis(""),
         height=400,
     )
     return {"data": named, "layout": layout}
@@ -235,25 +248,25 @@ def _points(members: Sequence[Entry], family: str, wide: Mapping[str, str], narr
         "name": family_name(family),
         "x": [row.flops for row in rows],
         "y": [row.score for row in rows],
-        "text": [frame.escape_plotly(row.name) for row in rows],
+        "text": [plot_style.escape_plotly(row.name) for row in rows],
         "textposition": [wide[entry.key] for entry in members],
         "meta": {"narrow": [narrow[entry.key] for entry in members]},
-        "textfont": {"color": frame.color(family), "size": 13},
+        "textfont": {"color": plot_style.color(family), "size": 13},
         "hovertext": [
-            frame.escape_plotly(
+            plot_style.escape_plotly(
                 f"{row.name}: {format_score(row.score)} {format_interval(row.interval)}, {format_flops(row.flops)}"
             )
             for row in rows
         ],
         "hoverinfo": "text",
         "cliponaxis": False,
-        "marker": {"color": frame.color(family), "size": 11, "symbol": frame.SYMBOLS[family]},
+        "marker": {"color": plot_style.color(family), "size": 11, "symbol": plot_style.SYMBOLS[family]},
         "error_y": {
             "type": "data",
             "symmetric": False,
-            "array": [frame.finite(row.interval.high - row.score) for row in rows],
-            "arrayminus": [frame.finite(row.score - row.interval.low) for row in rows],
-            "color": frame.color(family),
+            "array": [plot_style.finite(row.interval.high - row.score) for row in rows],
+            "arrayminus": [plot_style.finite(row.score - row.interval.low) for row in rows],
+            "color": plot_style.color(family),
             "thickness": 1.2,
             "width": 0,
         },
@@ -270,14 +283,14 @@ def _predicted(members: Sequence[Entry], family: str) -> Figure:
 
 def _frontier(each: ForgettingRow) -> Figure:
     """From the base's weights to the tuned ones."""
-    points, color = each.forgotten.frontier, frame.color(each.entry.row.family)
+    points, color = each.forgotten.frontier, plot_style.color(each.entry.row.family)
     return {
         "type": "scatter",
         "mode": "lines+markers",
         "x": [point["forgotten"] for point in points],
         "y": [point["score"] for point in points],
         "hovertext": [
-            frame.escape_plotly(
+            plot_style.escape_plotly(
                 f"{each.entry.name}, {format_probability(point['mix'])} of the way: {format_score(point['score'])}"
             )
             for point in points
@@ -318,7 +331,9 @@ def _free(entry: Entry) -> bool:
 
 def _levels(entries: Sequence[Entry], comparison: Comparison) -> list[tuple[float, str]]:
     free = [
-        (entry.row.score, frame.escape_plotly(entry.name)) for entry in entries if not entry.failed and _free(entry)
+        (entry.row.score, plot_style.escape_plotly(entry.name))
+        for entry in entries
+        if not entry.failed and _free(entry)
     ]
     floor = comparison.noise_floor
     return free + ([(floor, "best reachable")] if floor is not None else [])
@@ -334,7 +349,7 @@ def _level(layout: Figure, value: float, label: str) -> None:
             "x1": 1,
             "y0": value,
             "y1": value,
-            "line": frame.thin(),
+            "line": plot_style.thin(),
             "layer": "below",
         }
     )
@@ -350,8 +365,8 @@ def _curve(run: Run, color: str, *, faint: bool) -> list[Figure]:
     if faint:
         common["hoverinfo"] = "skip"
     train_line, val_line = {"color": color, "dash": "dot", "width": 1.6}, {"color": color, "width": 2.2}
-    train = {"name": "training", "y": [frame.finite(p.train_loss) for p in run.points], "line": train_line}
-    val = {"name": "validation", "y": [frame.finite(p.val_loss) for p in run.points], "line": val_line}
+    train = {"name": "training", "y": [plot_style.finite(p.train_loss) for p in run.points], "line": train_line}
+    val = {"name": "validation", "y": [plot_style.finite(p.val_loss) for p in run.points], "line": val_line}
     return [common | train, common | val]
 
 
@@ -365,7 +380,7 @@ def _mark_gap(layout: Figure, kept: Evaluation) -> None:
     gap = kept.val_loss - kept.train_loss
     upright = {"type": "line", "x0": kept.step, "x1": kept.step}
     bar = {"y0": kept.train_loss, "y1": kept.val_loss, "line": {"color": "var(--ink)", "width": 3}}
-    layout["shapes"] = [upright | {"yref": "paper", "y0": 0, "y1": 1, "line": frame.thin(), "layer": "below"}]
+    layout["shapes"] = [upright | {"yref": "paper", "y0": 0, "y1": 1, "line": plot_style.thin(), "layer": "below"}]
     if gap > 0:
         layout["shapes"].append(upright | bar)
     at_the_top = {"yref": "paper", "y": 1, "yanchor": "top", "xanchor": "right", "xshift": -4}

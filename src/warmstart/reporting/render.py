@@ -2,7 +2,7 @@
 
 The page is one file: style, script, plotly and figures are inside it, and its Content-Security-Policy lets it load
 nothing and run only the scripts it came with. User text is escaped by Jinja in the markup, by `_as_json` in the
-figures, and by `frame.plain` where plotly itself would read it as HTML.
+figures, and by `escape_plotly` where plotly itself would read it as HTML.
 """
 
 import json
@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from warmstart.advice.advise import Advice
-from warmstart.advice.all_rows import lead_of, on_a_part, winner_sentence
+from warmstart.advice.budget_cuts import lead_of, on_a_part, winner_sentence
 from warmstart.advice.more_data import more_data
 from warmstart.advice.phrases import compared_instead, cut_to_fit, original_scale_error, original_scale_sentence
 from warmstart.data.rows.findings import Finding
 from warmstart.data.schema.schema import CORPUS
 from warmstart.quantities import capitalize_first
-from warmstart.reporting import forgetting, mistakes, plots, sureness, words
+from warmstart.reporting import forgetting, mistakes, plots
+from warmstart.reporting.answer_samples import AnswerSample, continuations, samples
+from warmstart.reporting.calibration_plots import calibration_plots, calibration_rows
 from warmstart.reporting.entries import (
     Entry,
     best_of,
@@ -31,23 +33,23 @@ from warmstart.reporting.entries import (
     only_heads_sentence,
     searches,
 )
-from warmstart.reporting.frame import Figure
-from warmstart.reporting.learning import learning_curves
-from warmstart.reporting.page import _library, asset, policy, templates
-from warmstart.reporting.samples import AnswerSample, continuations, samples
+from warmstart.reporting.formatting import format_settings, verdict_sentence
+from warmstart.reporting.html_assets import _library, asset, policy, templates
+from warmstart.reporting.learning_curve_plot import learning_curves
+from warmstart.reporting.plot_style import Figure
 from warmstart.results.comparison import Comparison
+from warmstart.results.comparison_rows import Difference
 from warmstart.results.constraints import BUDGET
 from warmstart.results.domain_shift import DomainShift
 from warmstart.results.influences import ExplainedRun, Influence
 from warmstart.results.learning_curves import MAX_EXTRAPOLATION
 from warmstart.results.names import ENSEMBLE
+from warmstart.results.probe_result import CHANGE_MEASURES, ProbeResult
 from warmstart.results.race_outcome import RaceOutcome
 from warmstart.results.record import Run
-from warmstart.results.rows import Difference
-from warmstart.results.term_swaps import CHANGE_MEASURES, ProbeResult
 
 if TYPE_CHECKING:
-    from warmstart.reporting.blind import Preference  # which makes its page with what is here
+    from warmstart.reporting.blind_comparison import Preference  # which makes its page with what is here
 
 
 NUMBERS_AND_CLASSES = ("regression", "classification")
@@ -106,7 +108,7 @@ def render(
     on_parts = [] if raced else [each for each in entries if each.row in comparison.partial and each not in main]
     figures, shown = _figures(main, comparison, on_parts), examples is not None
     lead = None if raced or advice.verdict != "undecided" else lead_of(comparison)
-    heading = words.verdict_sentence(advice.verdict, advice.confidence)
+    heading = verdict_sentence(advice.verdict, advice.confidence)
     library, script, old = _library(), asset("page.js"), comparison.old_scores
     page = (
         templates()
@@ -149,7 +151,7 @@ def render(
             probed=probed,
             mismatch=DomainShift.from_json(comparison.mismatch) if comparison.mismatch else None,
             probe_measures=CHANGE_MEASURES,
-            calibrated=sureness.calibration_rows(main, comparison),
+            calibrated=calibration_rows(main, comparison),
             doubts=_doubts(comparison, advice),
             caveats=[each for each in comparison.caveats if not shown or each not in {f.message for f in findings}],
             sizes=_sizes(comparison),
@@ -196,7 +198,7 @@ def _figures(main: Sequence[Entry], comparison: Comparison, partial: Sequence[En
         figures["forgetting"] = plots.score_against_forgetting(lost, comparison.metric)
         if any(each.scored_by not in ("", comparison.metric) for each in lost):
             figures["frontier"] = plots.frontiers(lost)
-    figures |= sureness.calibration_plots(sureness.calibration_rows(main, comparison))
+    figures |= calibration_plots(calibration_rows(main, comparison))
     if comparison.task == "regression":
         values, judged = plots.value_span(main, comparison.units), _judged(main, comparison)
         figures |= {f"fit-{entry.key}": plots.predicted_against_true(entry, values) for entry in judged}
@@ -304,7 +306,7 @@ def _unusable(runs: Sequence[Run]) -> dict[str, list[str]]:
         ],
         "Trials that failed or diverged": [
             f"{_named(run)}: {len(failed)} of {len(run.trials)} trials"
-            f" ({'; '.join(words.format_settings(trial.settings) for trial in failed)})"
+            f" ({'; '.join(format_settings(trial.settings) for trial in failed)})"
             for run, failed in lost
             if failed
         ],

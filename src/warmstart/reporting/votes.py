@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from warmstart.data.schema.schema import TEXT_OUT
 from warmstart.errors import InputError, UsageError, did_you_mean, join_phrases, shell_word, shorten
-from warmstart.reporting.blind import AnswerPair, Preference, page_fingerprint, render_pairs, tally
+from warmstart.reporting.blind_comparison import AnswerPair, Preference, page_fingerprint, render_pairs, tally
 from warmstart.reporting.entries import Entry, entries_of
 from warmstart.results.comparison import Comparison
 from warmstart.runtime.files import read_json, write_json, write_text

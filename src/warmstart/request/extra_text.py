@@ -7,8 +7,8 @@ from itertools import chain
 import numpy as np
 
 from warmstart.data.rows.corpus import contained, read_corpus
-from warmstart.data.rows.examples import find_usable_rows
 from warmstart.data.rows.split import Splits, make_rows, split, usable_rows
+from warmstart.data.rows.usable_rows import find_usable_rows
 from warmstart.data.schema.conversations import read_turns as read_turns
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import CORPUS, TEXT_OUT, ColumnChoices, Schema
@@ -16,7 +16,7 @@ from warmstart.data.tables.in_memory import table_of
 from warmstart.data.tables.read import Table
 from warmstart.errors import UsageError
 from warmstart.request import request as config
-from warmstart.request.understand import PreparedData
+from warmstart.request.read_data import PreparedData
 from warmstart.runtime.sampling import spread_places
 
 MAX_GENERAL_TEXTS = 64  # pieces of text on which forgetting is measured

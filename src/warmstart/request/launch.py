@@ -14,9 +14,9 @@ from warmstart.errors import InputError, UsageError, WarmstartError, join_phrase
 from warmstart.quantities import format_effort
 from warmstart.request import request as config
 from warmstart.request.prepare import options_of, prepare_problem
+from warmstart.request.read_data import OwnRegimes, PreparedData, prepare_data
 from warmstart.request.request import TABLE
-from warmstart.request.show import command_line
-from warmstart.request.understand import OwnRegimes, PreparedData, prepare_data
+from warmstart.request.serialize import command_line
 from warmstart.results.record import Run
 from warmstart.runtime.distributed import world
 from warmstart.runtime.files import TEMPORARY, write_json, write_parquet
@@ -212,7 +212,7 @@ def run_to_end(steps: Generator[Any, None, Value]) -> Value:
 def plan_steps(request: config.Request, table: Table | None = None) -> "Generator[Event, None, PlanResult]":
     """A plan as an iterator of events. Writes nothing."""
     from warmstart.planning.forecast import TargetMachine
-    from warmstart.planning.from_history import plan_from_history
+    from warmstart.planning.forecast_from_history import plan_from_history
     from warmstart.planning.plan import forecast_regimes
     from warmstart.runtime.hardware import known_machine
 

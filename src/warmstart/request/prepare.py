@@ -15,9 +15,9 @@ from warmstart.data.schema.schema import CORPUS, Schema
 from warmstart.data.tables.read import Table
 from warmstart.errors import MissingError, UsageError, join_phrases
 from warmstart.request import request as config
-from warmstart.request.endpoint import planned_endpoint
+from warmstart.request.earlier_study import continued_regimes, find_earlier_study
 from warmstart.request.extra_text import _read_before, domain, general_text
-from warmstart.request.previous import continued_regimes, find_previous
+from warmstart.request.read_data import OwnRegimes, PreparedData, prepare_data
 from warmstart.request.select import (
     _check_room,
     added_floors,
@@ -28,7 +28,7 @@ from warmstart.request.select import (
     require_keepable,
     sources_of,
 )
-from warmstart.request.understand import OwnRegimes, PreparedData, prepare_data
+from warmstart.request.select_endpoint import planned_endpoint
 from warmstart.results.names import ENDPOINT_REGIME, regime_of, short_names, split_name
 from warmstart.runtime.sampling import spread_places
 from warmstart.settings.choices import MAX_LENGTH
@@ -120,7 +120,7 @@ def prepare_problem(
 ) -> PreparedProblem:
     """`folder` is for what has to be made first. `run_code` False: nothing can be trained, only looked at."""
     from warmstart.generation.answers import doubts
-    from warmstart.inference.earlier import EarlierModel
+    from warmstart.inference.earlier_model import EarlierModel
     from warmstart.planning.problem import Problem
     from warmstart.regimes.regimes import LEARN_LANGUAGE, REGIMES, check_base, reads_images
 
@@ -135,7 +135,7 @@ def prepare_problem(
         for base in bases:
             _check_room(base, schema)
     regimes = own_regimes(request, bases[0], own, run_code)
-    earlier = EarlierModel(find_previous(request.previous).model) if request.previous else None
+    earlier = EarlierModel(find_earlier_study(request.previous).model) if request.previous else None
     if earlier is not None:
         regimes = (*regimes, *continued_regimes(earlier, understood.old is not None, request.shrink))
     chosen = chosen_regimes(request, regimes, schema, bases)
@@ -195,7 +195,7 @@ def _require_images_for_code(request: config.Request, schema: Schema) -> None:
 
 def _require_mixable(schema: Schema) -> None:
     """Raises UsageError for rows that cannot be mixed."""
-    from warmstart.data.encoding.mixing import NO_CLASSES
+    from warmstart.data.encoding.image_mixing import NO_CLASSES
 
     if schema.task == "regression":
         raise UsageError(*NO_CLASSES)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from warmstart.data.schema.schema import TEXT_OUT, Schema, TaskName
 from warmstart.errors import UsageError
 from warmstart.request import request as config
-from warmstart.request.understand import OwnRegimes, PreparedData
+from warmstart.request.read_data import OwnRegimes, PreparedData
 from warmstart.results.names import (
     ENDPOINT_REGIME,
     ENSEMBLE,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def _check_room(base: "Base", schema: Schema) -> None:
     """Raises UsageError or InputError where a document cannot be read in parts, or next to nothing at a time."""
-    from warmstart.data.encoding.language import Conversations
+    from warmstart.data.encoding.language_inputs import Conversations
 
     if base.kind == "encoder-decoder":
         raise UsageError(f"--long chunks is for decoders; {base.name!r} is an encoder-decoder.", "leave it out")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from warmstart.errors import UsageError, join_phrases
 from warmstart.request import request as config
-from warmstart.request.understand import PreparedData
+from warmstart.request.read_data import PreparedData
 from warmstart.results.names import regime_of, split_name
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def image_bases(request: config.Request, understood: PreparedData) -> "tuple[Ima
     """At least one: what stands for a base where there is none. Raises UsageError where one is needed, and for what
     images do not have.
     """
-    from warmstart.data.rows.mirrored import mirrored_alike
+    from warmstart.data.rows.mirror_images import mirrored_alike
     from warmstart.models.pretrained.image_base import LITE_INSTALL, find_image_base, no_image_base
     from warmstart.regimes.regimes import FOR_COLUMNS, IMAGE_WITHOUT_BASE, suits
 

@@ -7,8 +7,8 @@ from warmstart.data.rows.findings import Finding
 from warmstart.errors import UsageError, join_phrases, shell_word
 from warmstart.request import request as config
 from warmstart.request.prepare import options_of, prepare_problem
-from warmstart.request.show import command_line
-from warmstart.request.understand import prepare_data
+from warmstart.request.read_data import prepare_data
+from warmstart.request.serialize import command_line
 from warmstart.runtime.files import read_json, write_text
 
 

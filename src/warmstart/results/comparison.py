@@ -15,6 +15,7 @@ import pyarrow as pa
 from warmstart.errors import UsageError, did_you_mean, join_phrases
 from warmstart.results.bootstrap import Resampled, resample, resample_splits
 from warmstart.results.calibration import Calibration, calibration
+from warmstart.results.comparison_rows import Difference, Row
 from warmstart.results.comparison_table import comparison_display, comparison_table
 from warmstart.results.constraints import Excluded
 from warmstart.results.display import Display, Tabular
@@ -36,7 +37,6 @@ from warmstart.results.old_scores import OldScore, old_score
 from warmstart.results.overfitting import Memorization, OverfittingGap, memorization, overfitting_gap
 from warmstart.results.record import Interval, Run
 from warmstart.results.refit_record import Refit
-from warmstart.results.rows import Difference, Row
 from warmstart.types import Array
 
 CONSTANT = "constant"

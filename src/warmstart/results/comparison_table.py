@@ -17,7 +17,7 @@ from warmstart.results.display import Display, table_of_rows
 
 if TYPE_CHECKING:
     from warmstart.results.comparison import Comparison
-    from warmstart.results.rows import Row
+    from warmstart.results.comparison_rows import Row
 
 COLUMNS: dict[str, pa.DataType] = {
     "regime": pa.string(),

@@ -10,11 +10,11 @@ from warmstart.baselines.baseline import FitData, Fitted
 from warmstart.baselines.baselines import BASELINE_DESCRIPTIONS, FIT_BASELINE
 from warmstart.baselines.embedder import Embedder
 from warmstart.errors import TrainingError
-from warmstart.inference.earlier import EarlierModel
+from warmstart.inference.earlier_model import EarlierModel
 from warmstart.inference.model_store import save_model
-from warmstart.inference.saved_as_scored import check_answers, check_saved
+from warmstart.inference.verify_saved import check_answers, check_saved
 from warmstart.models.pretrained.base import Base, weight_file_bytes
-from warmstart.models.pretrained.reference import hub_revision
+from warmstart.models.pretrained.base_reference import hub_revision
 from warmstart.regimes.search_space import NO_SEARCH, SearchEffort
 from warmstart.results.names import PREVIOUS, regime_of
 from warmstart.results.record import Cost, Run, load_run

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import overload
 
-from warmstart.inference.earlier import EarlierModel
+from warmstart.inference.earlier_model import EarlierModel
 from warmstart.models.pretrained.base import Base
 from warmstart.regimes.search_space import NO_SEARCH, SearchEffort
 from warmstart.results.record import Run
 from warmstart.runs.baseline_run import run_baseline
-from warmstart.runs.ensemble import combine_runs
+from warmstart.runs.ensemble_run import combine_runs
 from warmstart.runs.job import CombineJob, Job, SearchJob, TrainJob
 from warmstart.runs.run import TunedRegime, train_run
 from warmstart.runs.search import search_settings

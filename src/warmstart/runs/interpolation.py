@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from warmstart.errors import UsageError
-from warmstart.runs.retention import InterpolationPoint
+from warmstart.runs.forgetting_measures import InterpolationPoint
 
 INTERPOLATION_WEIGHTS = tuple(i / 10 for i in range(11))
 

@@ -14,16 +14,16 @@ import numpy as np
 from warmstart.baselines.baselines import BASELINE_DESCRIPTIONS
 from warmstart.errors import TrainingError, join_phrases
 from warmstart.inference.model_store import Network, save_model, save_network
-from warmstart.inference.saved_as_scored import check_saved
+from warmstart.inference.verify_saved import check_saved
 from warmstart.models.pretrained.base import weight_file_bytes
-from warmstart.models.pretrained.reference import hub_revision
+from warmstart.models.pretrained.base_reference import hub_revision
 from warmstart.regimes.regimes import Regime
 from warmstart.results.bootstrap import standard_error_share
 from warmstart.results.names import regime_of
 from warmstart.results.outputs import save_outputs
 from warmstart.results.record import Cost, Run, SettingsSearch, Trial, load_run, save_run
 from warmstart.runs.final_evaluation import FinalScores, evaluate_run
-from warmstart.runs.forgetting import measure_forgetting
+from warmstart.runs.measure_forgetting import measure_forgetting
 from warmstart.runs.weight_mixing import InterpolatedRun, interpolate_run
 from warmstart.runtime.device import peak_memory, reset_peak_memory
 from warmstart.runtime.distributed import world

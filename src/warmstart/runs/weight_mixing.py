@@ -20,9 +20,15 @@ from warmstart.models.evaluate import outputs
 from warmstart.models.model import Model
 from warmstart.regimes.starts import Start
 from warmstart.results.bootstrap import mean_score
-from warmstart.runs.forgetting import as_read, has_language_head, load_base_model, measured_on, sample_rows_evenly
+from warmstart.runs.forgetting_measures import InterpolationPoint, Retention, drift, features, kl_divergence, rise
 from warmstart.runs.interpolation import interpolate, interpolation_frontier, least_forgetting, search_interpolation
-from warmstart.runs.retention import InterpolationPoint, Retention, drift, features, kl_divergence, rise
+from warmstart.runs.measure_forgetting import (
+    as_read,
+    has_language_head,
+    load_base_model,
+    measured_on,
+    sample_rows_evenly,
+)
 from warmstart.runtime.distributed import world
 from warmstart.runtime.sampling import spread_places
 from warmstart.tasks.task import GenerativeTask

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from warmstart.data.rows.examples import join_values
+from warmstart.data.rows.read_columns import NO_COLUMNS, ColumnValues, ReadColumns
 from warmstart.data.rows.term_swaps import TermPair, has_both, random_swap, swap_terms
-from warmstart.data.rows.values import NO_COLUMNS, ColumnValues, ReadColumns
+from warmstart.data.rows.usable_rows import join_values
 from warmstart.data.schema import conversations
 from warmstart.data.schema.schema import TEXT_OUT, Schema
 from warmstart.data.tables.read import Table
@@ -19,8 +19,7 @@ from warmstart.inference.model_store import load_model
 from warmstart.inference.predict import NewRows, TrainedModel
 from warmstart.quantities import WORD_PATTERN
 from warmstart.results.comparison import CONSTANT
-from warmstart.results.record import Estimate, Run, load_run
-from warmstart.results.term_swaps import (
+from warmstart.results.probe_result import (
     WIDE_INTERVAL_CASES,
     Effect,
     ProbedRegime,
@@ -29,6 +28,7 @@ from warmstart.results.term_swaps import (
     drawn_of,
     prediction_change,
 )
+from warmstart.results.record import Estimate, Run, load_run
 from warmstart.runtime.files import write_json
 from warmstart.runtime.sampling import spread_places
 from warmstart.study.compare import load_comparison

@@ -28,10 +28,10 @@ from warmstart.results.display import Display, Tabular
 from warmstart.results.domain_shift import DomainShift
 from warmstart.results.influences import EXPLAINED_FILE, ExplainedRun
 from warmstart.results.names import regime_of
+from warmstart.results.probe_result import ProbeResult
 from warmstart.results.race_outcome import RaceOutcome, load_race, race_display
 from warmstart.results.refit_record import REFIT, load_refit
-from warmstart.results.term_swaps import ProbeResult
-from warmstart.runs.domain_shift import measure_domain_shift
+from warmstart.runs.measure_domain_shift import measure_domain_shift
 from warmstart.runtime.distributed import world
 from warmstart.runtime.files import read_json, read_parquet, reading_ours, write_json, write_parquet, write_text
 from warmstart.study import run_race as racing

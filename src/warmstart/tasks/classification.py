@@ -16,7 +16,7 @@ from warmstart.data.schema.class_weights import label_weights, weights_of
 from warmstart.data.schema.schema import Schema
 from warmstart.results.metrics import LOWER_IS_BETTER, MEAN_COST
 from warmstart.tasks.head import linear_head
-from warmstart.tasks.linearized import macro_ratio
+from warmstart.tasks.linearized_metrics import macro_ratio
 from warmstart.tasks.margins import SquaredHinge
 from warmstart.types import Array
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from warmstart.data.encoding.batches import Batch
 from warmstart.data.encoding.inputs import Inputs, PromptInputs, Tokens
-from warmstart.data.encoding.language import Conversations, Documents, Masked
+from warmstart.data.encoding.language_inputs import Conversations, Documents, Masked
 from warmstart.data.encoding.seq2seq import Seq2Seq
 from warmstart.data.encoding.span_corruption import SpanCorruption
 from warmstart.data.rows.split import Rows, Splits

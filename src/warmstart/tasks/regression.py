@@ -15,7 +15,7 @@ from warmstart.data.schema.numbers import mean_and_deviation
 from warmstart.data.schema.schema import Scale, Schema
 from warmstart.results.metrics import LOWER_IS_BETTER, PERCENTAGE_ERROR
 from warmstart.tasks.head import linear_head
-from warmstart.tasks.linearized import explained, root_mean
+from warmstart.tasks.linearized_metrics import explained, root_mean
 from warmstart.types import Array
 
 # name -> (to the training scale, back to the target's units). Outputs are clipped before 10**x so that a wild

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import get_args
 
-from warmstart.data.encoding.augmentation import MIXING_STRENGTHS, STRENGTHS
+from warmstart.data.encoding.image_augmentation import MIXING_STRENGTHS, STRENGTHS
 from warmstart.settings.choices import OptimizerName as OptimizerName
 from warmstart.settings.choices import OptimizerStateName as OptimizerStateName
 from warmstart.settings.choices import ScheduleName as ScheduleName

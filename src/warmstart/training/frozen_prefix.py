@@ -23,8 +23,8 @@ from warmstart.data.encoding.examples import Examples
 from warmstart.data.encoding.inputs import Encoded, Inputs
 from warmstart.data.encoding.token_cache import is_large, write_cache
 from warmstart.data.rows.duplicates import join_duplicates
+from warmstart.data.rows.read_columns import ColumnValues
 from warmstart.data.rows.split import Rows, Splits
-from warmstart.data.rows.values import ColumnValues
 from warmstart.data.schema.columns import Column
 from warmstart.data.tables.strings import Texts
 from warmstart.errors import RowError

@@ -9,7 +9,7 @@ import torch
 
 from warmstart.data.encoding.batches import Batch
 from warmstart.data.encoding.examples import BatchStream, Examples
-from warmstart.data.encoding.language import Documents
+from warmstart.data.encoding.language_inputs import Documents
 from warmstart.errors import UsageError
 from warmstart.models.model import UNPOOLED, Model
 from warmstart.regimes.starts import Start

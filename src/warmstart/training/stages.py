@@ -28,6 +28,7 @@ from warmstart.results.record import Evaluation
 from warmstart.runtime.distributed import Distributed, world
 from warmstart.runtime.sampling import spread_places
 from warmstart.tasks.task import Loss, Task
+from warmstart.training.augment_rows import changed_rows
 from warmstart.training.build_model import _total, adapter_names, start_model, switch_objective
 from warmstart.training.checkpoint import Checkpoints, HeldSignals, Saved
 from warmstart.training.config import TrainConfig
@@ -37,7 +38,6 @@ from warmstart.training.flops import Flops, flops
 from warmstart.training.frozen_prefix import SharedData, use_prefix_cache
 from warmstart.training.loop import DivergedError, set_trainable, start_training, train
 from warmstart.training.replay import Replay, replay_examples, with_replay
-from warmstart.training.row_changes import changed_rows
 from warmstart.training.run_data import RunData
 from warmstart.training.stage_state import StageState, TrainingHistory, restore_weights
 

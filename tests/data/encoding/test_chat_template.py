@@ -7,7 +7,7 @@ import pytest
 
 from tests.decoders import save_decoder
 from warmstart.data.encoding.chat_template import Template, TurnDict
-from warmstart.data.encoding.language import Conversations
+from warmstart.data.encoding.language_inputs import Conversations
 from warmstart.errors import InputError
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from tests.pictures import drawn, picture_draw
-from warmstart.data.encoding.augmentation import STRENGTHS, Augmentation
 from warmstart.data.encoding.examples import BatchStream
+from warmstart.data.encoding.image_augmentation import STRENGTHS, Augmentation
 from warmstart.data.encoding.pixels import Pixels
 from warmstart.errors import InputError
 

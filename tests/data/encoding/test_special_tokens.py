@@ -8,7 +8,7 @@ import pytest
 
 from tests.tiny_language import CHATML, conversation, save_byte_tokenizer
 from warmstart.data.encoding.inputs import Tokens
-from warmstart.data.encoding.language import Conversations, Documents, Masked
+from warmstart.data.encoding.language_inputs import Conversations, Documents, Masked
 from warmstart.data.encoding.special_tokens import as_plain_text
 from warmstart.errors import RowError
 from warmstart.models.pretrained.base import Base

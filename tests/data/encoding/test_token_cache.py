@@ -12,7 +12,7 @@ import torch
 from tests.tiny import REGRESSION, tiny_rows, tiny_splits
 from warmstart.data.encoding import token_cache as module
 from warmstart.data.encoding.inputs import Answers, Tokens
-from warmstart.data.encoding.language import Documents, Masked
+from warmstart.data.encoding.language_inputs import Documents, Masked
 from warmstart.data.encoding.span_corruption import SpanCorruption
 from warmstart.data.encoding.token_cache import ShardedColumn, TokenColumns, cached_columns, write_cache
 from warmstart.data.encoding.tokenize import TokenizeWhole

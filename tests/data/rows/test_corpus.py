@@ -13,8 +13,8 @@ import pytest
 
 from warmstart.data.rows.check import find_problems
 from warmstart.data.rows.corpus import contained, read_corpus
-from warmstart.data.rows.examples import write_texts
 from warmstart.data.rows.split import Rows, Splits, make_rows, split
+from warmstart.data.rows.usable_rows import write_texts
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import ColumnChoices
 from warmstart.data.tables.read import read_table

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from warmstart.baselines.baseline import FitData
 from warmstart.baselines.linear import fit_linear
 from warmstart.data.rows.check import find_problems
-from warmstart.data.rows.examples import write_texts
+from warmstart.data.rows.read_columns import read_columns
 from warmstart.data.rows.split import Rows, make_rows, split
-from warmstart.data.rows.values import read_columns
+from warmstart.data.rows.usable_rows import write_texts
 from warmstart.data.schema.columns import parse_kinds
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import ColumnChoices, Schema

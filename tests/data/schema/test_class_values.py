@@ -10,7 +10,7 @@ import pytest
 
 import warmstart
 from tests.cli_base import call
-from warmstart.data.rows.examples import find_usable_rows
+from warmstart.data.rows.usable_rows import find_usable_rows
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import ColumnChoices
 from warmstart.data.tables.in_memory import table_of

@@ -10,7 +10,7 @@ import torch
 
 from tests.baselines.test_linear import rows_of
 from warmstart.baselines.baseline import FitData
-from warmstart.baselines.boosting import fit_boosted
+from warmstart.baselines.boosted_fit import fit_boosted
 from warmstart.baselines.linear import fit_linear
 from warmstart.data.schema.class_weights import label_weights, read_class_weights, weights_of
 from warmstart.data.schema.infer import infer_schema

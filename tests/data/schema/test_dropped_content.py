@@ -8,9 +8,9 @@ import pytest
 
 from tests.tiny_language import save_language_base
 from warmstart.data.encoding.chat_template import Template
-from warmstart.data.encoding.language import Conversations
+from warmstart.data.encoding.language_inputs import Conversations
 from warmstart.data.rows.check import CheckResult, find_problems
-from warmstart.data.rows.examples import find_usable_rows, readable_texts
+from warmstart.data.rows.usable_rows import find_usable_rows, readable_texts
 from warmstart.data.schema.conversations import Turn, read_turns, turns_of, write_turns
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import ColumnChoices, Schema

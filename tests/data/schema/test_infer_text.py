@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 
 from warmstart.data.rows.check import CheckResult, find_problems
-from warmstart.data.rows.examples import write_texts
 from warmstart.data.rows.lengths import Reach
 from warmstart.data.rows.split import Rows, make_rows, split
+from warmstart.data.rows.usable_rows import write_texts
 from warmstart.data.schema.conversations import Turn, read_turns, write_turns
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import ColumnChoices, Schema

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from warmstart.data.rows.examples import find_usable_rows
+from warmstart.data.rows.usable_rows import find_usable_rows
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.label_sets import parse_list
 from warmstart.data.schema.schema import ColumnChoices

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.pictures import drawn, encoded, picture_table, save_folder
-from warmstart.data.rows.examples import find_usable_rows
 from warmstart.data.rows.split import make_rows, split
+from warmstart.data.rows.usable_rows import find_usable_rows
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import ColumnChoices
 from warmstart.data.tables.images import Images, read_images

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from warmstart.data.encoding.augmentation import Augmentation
 from warmstart.data.encoding.batches import Batch, Order, WordDropout
+from warmstart.data.encoding.image_augmentation import Augmentation
+from warmstart.data.encoding.image_mixing import Mixing
 from warmstart.data.encoding.inputs import Encoded
-from warmstart.data.encoding.mixing import Mixing
 from warmstart.runtime.distributed import ALONE, Distributed
 from warmstart.types import Array
 

@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from warmstart.data.encoding.inputs import Answers, Encoded, Inputs, Ragged, Tokens, highest_of
-from warmstart.data.encoding.language import row_generator, to_predict
+from warmstart.data.encoding.language_inputs import row_generator, to_predict
 from warmstart.data.encoding.seq2seq import batch_of
 from warmstart.data.encoding.tokenize import TokenizeCut, pieces
 from warmstart.types import Array

@@ -11,13 +11,13 @@ import numpy as np
 from torch import Tensor
 
 from warmstart.data.encoding.inputs import Encoded, Inputs, Tokens, WordRows
-from warmstart.data.encoding.language import LANGUAGE_KEYS
-from warmstart.data.features.columns import NUMBER_PIECES, ColumnFeatures
+from warmstart.data.encoding.language_inputs import LANGUAGE_KEYS
+from warmstart.data.features.column_features import NUMBER_PIECES, ColumnFeatures
 from warmstart.data.features.reading import Reading, columns_of
 from warmstart.data.features.term_inputs import VOCABULARY_ROWS, GrowingSparse
 from warmstart.data.features.terms import Terms, encode_terms, terms_from_json, terms_to_json
+from warmstart.data.rows.read_columns import NO_COLUMNS, ColumnValues
 from warmstart.data.rows.split import Rows
-from warmstart.data.rows.values import NO_COLUMNS, ColumnValues
 from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.columns import Column
 from warmstart.data.tables.strings import BLOCK

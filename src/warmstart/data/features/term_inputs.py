@@ -11,11 +11,11 @@ import numpy as np
 from torch import Tensor
 
 from warmstart.data.encoding.inputs import Encoded, Inputs, Ragged, WordRows
-from warmstart.data.features.columns import ColumnFeatures
+from warmstart.data.features.column_features import ColumnFeatures
 from warmstart.data.features.reading import WORDS, Reading, columns_of
 from warmstart.data.features.terms import Terms, encode_terms, term_choices, terms_from_json, terms_to_json
+from warmstart.data.rows.read_columns import NO_COLUMNS, ColumnValues
 from warmstart.data.rows.split import Rows
-from warmstart.data.rows.values import NO_COLUMNS, ColumnValues
 from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.columns import Column
 from warmstart.data.tables.disk_array import DiskArray

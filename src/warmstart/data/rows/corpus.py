@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from warmstart.data.rows.examples import find_usable_rows
+from warmstart.data.rows.usable_rows import find_usable_rows
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import PIECE_BYTES, ColumnChoices
 from warmstart.data.tables.read import read_table

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from warmstart.data.rows.examples import UsableRows
 from warmstart.data.rows.findings import Finding
+from warmstart.data.rows.usable_rows import UsableRows
 from warmstart.data.schema.amounts import CODE_PATTERN
 from warmstart.data.schema.kinds import FIRST_CELLS
 from warmstart.data.schema.numbers import outliers, stand_in

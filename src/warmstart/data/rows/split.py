@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from warmstart.data.rows.examples import UsableRows, find_usable_rows
+from warmstart.data.rows.read_columns import ColumnValues
 from warmstart.data.rows.time_split import cut_by_time
-from warmstart.data.rows.values import ColumnValues
+from warmstart.data.rows.usable_rows import UsableRows, find_usable_rows
 from warmstart.data.schema.cell_values import read_cells, spell
 from warmstart.data.schema.kinds import infer_column
 from warmstart.data.schema.schema import CORPUS, BadRowsRule, Schema

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from warmstart.baselines.boosted import MOST_SAID, Boosted
-from warmstart.baselines.features import Features
 from warmstart.baselines.linear import Linear
+from warmstart.baselines.linear_features import Features
+from warmstart.data.features.column_features import MOST_DEVIATIONS, ColumnFeatures
 from warmstart.data.features.column_inputs import FeaturesBeside
-from warmstart.data.features.columns import MOST_DEVIATIONS, ColumnFeatures
 from warmstart.data.features.count_terms import TOKEN
 from warmstart.data.features.terms import Terms
 from warmstart.inference.export.onnx_trees import TreeNodes

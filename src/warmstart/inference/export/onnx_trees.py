@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.baselines.trees import Ensemble
+from warmstart.baselines.lightgbm_trees import Ensemble
 from warmstart.errors import UsageError
 from warmstart.types import Array
 

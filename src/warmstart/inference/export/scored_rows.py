@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from warmstart.data.rows.examples import find_usable_rows
 from warmstart.data.rows.split import Rows
+from warmstart.data.rows.usable_rows import find_usable_rows
 from warmstart.data.schema.schema import CORPUS, TEXT_OUT, Schema
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.strings import Texts
