@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from warmstart.reporting import plot_style
 from warmstart.reporting.entries import Entry
 from warmstart.reporting.formatting import format_count, format_probability
-from warmstart.reporting.plot_style import Figure
+from warmstart.reporting.plot_style import Figure, escape_plotly, thin
 from warmstart.results.calibration import Calibration, RunCalibration
 from warmstart.results.comparison import CONSTANT, Comparison
 
@@ -64,7 +64,7 @@ def _diagonal() -> Figure:
         "mode": "lines",
         "x": [0, 1],
         "y": [0, 1],
-        "line": plot_style.thin(),
+        "line": thin(),
         "hoverinfo": "skip",
     }
 
@@ -80,7 +80,7 @@ def _points(found: RunCalibration, how: str) -> Figure:
         "mode": "markers",
         "x": [each.probability for each in found.bins],
         "y": [each.right for each in found.bins],
-        "text": [plot_style.escape_plotly(text) for text in said],
+        "text": [escape_plotly(text) for text in said],
         "hoverinfo": "text",
         "cliponaxis": False,
     }

@@ -8,7 +8,7 @@ import numpy as np
 from warmstart.reporting import plot_style
 from warmstart.reporting.entries import Entry
 from warmstart.reporting.formatting import format_count, format_interval, format_score
-from warmstart.reporting.plot_style import Figure
+from warmstart.reporting.plot_style import Figure, escape_plotly
 from warmstart.results.comparison import CONSTANT, Comparison
 from warmstart.results.learning_curves import MAX_EXTRAPOLATION, Crossover, CurveForecast, Law
 
@@ -58,7 +58,7 @@ def _regime(law: Law, symbol: str, comparison: Comparison) -> list[Figure]:
     points = {point.rows: point for point in comparison.curve(law.regime)}
     at_sizes = [CurveForecast(rows, points[rows].score, points[rows].interval) for rows in measured]
     ahead = [at_sizes[-1], *law.predicted]
-    common = {"type": "scatter", "legendgroup": plot_style.escape_plotly(law.regime), "hoverinfo": "text"}
+    common = {"type": "scatter", "legendgroup": escape_plotly(law.regime), "hoverinfo": "text"}
     marker = {"color": color, "size": 9, "symbol": symbol}
     return [
         common
@@ -88,10 +88,10 @@ def _line(law: Law, points: Sequence[CurveForecast], how: str, line: Figure, mar
     ]
     return {
         "mode": "lines+markers",
-        "name": plot_style.escape_plotly(law.regime),
+        "name": escape_plotly(law.regime),
         "x": [f.rows for f in points],
         "y": [f.score for f in points],
-        "text": [plot_style.escape_plotly(text) for text in named],
+        "text": [escape_plotly(text) for text in named],
         "line": line,
         "marker": marker,
     }
@@ -107,7 +107,7 @@ def _crossing(found: Crossover, a: Law, b: Law) -> Figure:
         "mode": "markers",
         "x": [found.rows],
         "y": [(a.at(found.rows).score + b.at(found.rows).score) / 2],
-        "text": [plot_style.escape_plotly(found.statement.replace("`", ""))],
+        "text": [escape_plotly(found.statement.replace("`", ""))],
         "hoverinfo": "text",
         "showlegend": False,
         "marker": {"symbol": "x-thin", "size": 12, "line": {"width": 2.5, "color": "var(--ink)"}},

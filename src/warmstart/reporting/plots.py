@@ -19,7 +19,7 @@ from warmstart.reporting.formatting import (
     format_settings,
 )
 from warmstart.reporting.label_positions import NARROW, WIDE, places
-from warmstart.reporting.plot_style import Figure
+from warmstart.reporting.plot_style import Figure, escape_plotly, finite, thin
 from warmstart.results.comparison import CONSTANT, Comparison
 from warmstart.results.record import Evaluation, Run
 
@@ -102,11 +102,9 @@ def rate_search(entry: Entry, span: tuple[float, float] | None, higher_is_better
         "type": "scatter",
         "mode": "markers",
         "x": [t.settings["lr"] for t in trials],
-        "y": [worst[0] if t.val is None else plot_style.finite(t.val) for t in trials],
+        "y": [worst[0] if t.val is None else finite(t.val) for t in trials],
         "text": [
-            plot_style.escape_plotly(
-                f"{format_settings(t.settings)}: {'failed' if t.val is None else format_score(t.val)}"
-            )
+            escape_plotly(f"{format_settings(t.settings)}: {'failed' if t.val is None else format_score(t.val)}")
             for t in trials
         ],
         "hoverinfo": "text",
@@ -170,14 +168,7 @@ def predicted_against_true(entry: Entry, span: Span) -> Figure:
         "hoverinfo": "text",
         "marker": {"color": color, "size": 5, "opacity": 0.45, "symbol": symbol},
     }
-    line = {
-        "type": "scatter",
-        "mode": "lines",
-        "x": diagonal,
-        "y": diagonal,
-        "hoverinfo": "skip",
-        "line": plot_style.thin(),
-    }
+    line = {"type": "scatter", "mode": "lines", "x": diagonal, "y": diagonal, "hoverinfo": "skip", "line": thin()}
     layout = plot_style.layout(
         xaxis=plot_style.axis("true", **axis), yaxis=plot_style.axis("predicted", **axis), height=280
     )
@@ -202,7 +193,7 @@ def score_against_forgetting(shown: Sequence[ForgettingRow], metric: str) -> Fig
     marks = _points(entries, "fine-tuned", wide, narrow) | {
         "x": [at[entry.key] for entry in entries],
         "hovertext": [
-            plot_style.escape_plotly(
+            escape_plotly(
                 f"{each.entry.name}: {format_score(each.entry.row.score)} {format_interval(each.entry.row.interval)}, "
                 f"{measure.heading.lower()} {format_score(at[each.entry.key])} "
                 f"{format_interval(each.interval(measure))}"
@@ -221,14 +212,14 @@ def score_against_forgetting(shown: Sequence[ForgettingRow], metric: str) -> Fig
 def frontiers(shown: Sequence[ForgettingRow]) -> Figure:
     """A line from the base's weights to the tuned ones for each regime that was mixed; the mix taken is large."""
     lines = [each for each in shown if each.scored_by]
-    named = [_frontier(each) | {"name": plot_style.escape_plotly(each.entry.name)} for each in lines]
+    named = [_frontier(each) | {"name": escape_plotly(each.entry.name)} for each in lines]
     for each, line in zip(lines, named, strict=True):
         taken = each.forgotten.matched or {}
         mixes = [point["mix"] for point in each.forgotten.frontier]
         nearest = min(mixes, key=lambda mix: abs(mix - taken.get("mix", 1.0)))
         line["marker"] = line["marker"] | {"size": [11 if mix == nearest else 5 for mix in mixes]}
         line["mode"] = "lines+markers+text"
-        line["text"] = [plot_style.escape_plotly(each.entry.name) if mix == mixes[-1] else "" for mix in mixes]
+        line["text"] = [escape_plotly(each.entry.name) if mix == mixes[-1] else "" for mix in mixes]
         line["textposition"] = "top left"
         line["textfont"] = {"color": line["line"]["color"], "size": 13}
     heading = lines[0].frontier_measure.heading.lower()
@@ -248,12 +239,12 @@ def _points(members: Sequence[Entry], family: str, wide: Mapping[str, str], narr
         "name": family_name(family),
         "x": [row.flops for row in rows],
         "y": [row.score for row in rows],
-        "text": [plot_style.escape_plotly(row.name) for row in rows],
+        "text": [escape_plotly(row.name) for row in rows],
         "textposition": [wide[entry.key] for entry in members],
         "meta": {"narrow": [narrow[entry.key] for entry in members]},
         "textfont": {"color": plot_style.color(family), "size": 13},
         "hovertext": [
-            plot_style.escape_plotly(
+            escape_plotly(
                 f"{row.name}: {format_score(row.score)} {format_interval(row.interval)}, {format_flops(row.flops)}"
             )
             for row in rows
@@ -264,8 +255,8 @@ def _points(members: Sequence[Entry], family: str, wide: Mapping[str, str], narr
         "error_y": {
             "type": "data",
             "symmetric": False,
-            "array": [plot_style.finite(row.interval.high - row.score) for row in rows],
-            "arrayminus": [plot_style.finite(row.score - row.interval.low) for row in rows],
+            "array": [finite(row.interval.high - row.score) for row in rows],
+            "arrayminus": [finite(row.score - row.interval.low) for row in rows],
             "color": plot_style.color(family),
             "thickness": 1.2,
             "width": 0,
@@ -290,7 +281,7 @@ def _frontier(each: ForgettingRow) -> Figure:
         "x": [point["forgotten"] for point in points],
         "y": [point["score"] for point in points],
         "hovertext": [
-            plot_style.escape_plotly(
+            escape_plotly(
                 f"{each.entry.name}, {format_probability(point['mix'])} of the way: {format_score(point['score'])}"
             )
             for point in points
@@ -330,11 +321,7 @@ def _free(entry: Entry) -> bool:
 
 
 def _levels(entries: Sequence[Entry], comparison: Comparison) -> list[tuple[float, str]]:
-    free = [
-        (entry.row.score, plot_style.escape_plotly(entry.name))
-        for entry in entries
-        if not entry.failed and _free(entry)
-    ]
+    free = [(entry.row.score, escape_plotly(entry.name)) for entry in entries if not entry.failed and _free(entry)]
     floor = comparison.noise_floor
     return free + ([(floor, "best reachable")] if floor is not None else [])
 
@@ -349,7 +336,7 @@ def _level(layout: Figure, value: float, label: str) -> None:
             "x1": 1,
             "y0": value,
             "y1": value,
-            "line": plot_style.thin(),
+            "line": thin(),
             "layer": "below",
         }
     )
@@ -365,8 +352,8 @@ def _curve(run: Run, color: str, *, faint: bool) -> list[Figure]:
     if faint:
         common["hoverinfo"] = "skip"
     train_line, val_line = {"color": color, "dash": "dot", "width": 1.6}, {"color": color, "width": 2.2}
-    train = {"name": "training", "y": [plot_style.finite(p.train_loss) for p in run.points], "line": train_line}
-    val = {"name": "validation", "y": [plot_style.finite(p.val_loss) for p in run.points], "line": val_line}
+    train = {"name": "training", "y": [finite(p.train_loss) for p in run.points], "line": train_line}
+    val = {"name": "validation", "y": [finite(p.val_loss) for p in run.points], "line": val_line}
     return [common | train, common | val]
 
 
@@ -380,7 +367,7 @@ def _mark_gap(layout: Figure, kept: Evaluation) -> None:
     gap = kept.val_loss - kept.train_loss
     upright = {"type": "line", "x0": kept.step, "x1": kept.step}
     bar = {"y0": kept.train_loss, "y1": kept.val_loss, "line": {"color": "var(--ink)", "width": 3}}
-    layout["shapes"] = [upright | {"yref": "paper", "y0": 0, "y1": 1, "line": plot_style.thin(), "layer": "below"}]
+    layout["shapes"] = [upright | {"yref": "paper", "y0": 0, "y1": 1, "line": thin(), "layer": "below"}]
     if gap > 0:
         layout["shapes"].append(upright | bar)
     at_the_top = {"yref": "paper", "y": 1, "yanchor": "top", "xanchor": "right", "xshift": -4}
