@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -106,79 +106,128 @@ def render(
     leader = part or best_of([entry for entry in main if entry.name not in barred]) or best_of(main)
     judged = _judged([part, *main] if part else main, comparison)
     on_parts = [] if raced else [each for each in entries if each.row in comparison.partial and each not in main]
-    figures, shown = _figures(main, comparison, on_parts), examples is not None
-    lead = None if raced or advice.verdict != "undecided" else lead_of(comparison)
-    heading = verdict_sentence(advice.verdict, advice.confidence)
-    library, script, old = _library(), asset("page.js"), comparison.old_scores
+    shown = examples is not None
+    known = {finding.message for finding in findings}
     page = (
         templates()
         .get_template("page.html.j2")
         .render(
             comparison=comparison,
             advice=advice,
-            heading=heading,
-            lead=lead,
-            sure=lead.share if lead else advice.confidence if raced or advice.verdict != "undecided" else None,
-            unfinished=unfinished,
-            reason=capitalize_first(advice.reason.removeprefix(f"{heading.removesuffix('.')}: ")),
-            instead="" if raced else compared_instead(comparison),
-            trained_on=winner_sentence(comparison, advice.winner),
-            on_a_part=[] if raced else [on_a_part(comparison, row) for row in comparison.partial],
-            not_run=[each for each in comparison.excluded if each.constraint == BUDGET],
-            not_allowed=[each for each in comparison.excluded if each.constraint != BUDGET],
-            cut=cut_to_fit(comparison),
-            unit=f" of {comparison.units}" if comparison.units else "",
             command=command,
             findings=findings,
+            raced=raced,
+            preferences=preferences,
+            probed=probed,
+            unfinished=unfinished,
             show_texts=shown,
             entries=entries,
             main=main,
-            best=best_of(main),
             leader=leader,
-            barred=barred,
-            choice=next((entry for entry in entries if entry.name == advice.choice), None),
-            constant=next((entry for entry in main if entry.name == "constant"), None),
-            scratch=best_of(main, "scratch"),
-            tuned=best_of(main, "fine-tuned"),
-            raced=raced,
-            only_heads=only_heads_sentence(main, comparison),
-            head_to_head=None if raced else _head_to_head(main, comparison),
-            lost=forgetting.forgetting_rows(main),
-            measures=forgetting.forgetting_measures(forgetting.forgetting_rows(main)),
-            gaps=[(entry, comparison.gaps[entry.name]) for entry in main if entry.name in comparison.gaps],
-            remembered=comparison.remembered,
-            old_scores=[(each, old[each.name]) for each in main if each.name in old],
-            probed=probed,
-            mismatch=DomainShift.from_json(comparison.mismatch) if comparison.mismatch else None,
-            probe_measures=CHANGE_MEASURES,
-            calibrated=calibration_rows(main, comparison),
-            doubts=_doubts(comparison, advice),
-            caveats=[each for each in comparison.caveats if not shown or each not in {f.message for f in findings}],
-            sizes=_sizes(comparison),
-            outlook=more_data(comparison),
-            farthest=MAX_EXTRAPOLATION,
-            spent=_spent(comparison.runs),
-            own=original_scale_sentence(comparison),
-            own_error=partial(original_scale_error, comparison),
-            metrics=_metric_names(comparison),
-            mean_metric=_mean_metric,
-            has_errors=comparison.task in NUMBERS_AND_CLASSES,
+            **_answer(comparison, advice, raced),
+            **_left_out(comparison, raced),
+            **_compared(entries, main, comparison, advice, raced),
+            **_beyond_the_score(main, comparison),
+            **_all_runs(comparison),
             samples=_samples(main, comparison, examples),
-            preferences=preferences,
+            has_errors=comparison.task in NUMBERS_AND_CLASSES,
             errors=[_errors(entry, comparison, examples, explained) for entry in judged],
-            searches=searches(comparison.runs),
-            unusable=_unusable(comparison.runs),
-            environments=_environments(comparison.runs),
-            rates_searched=any(name.startswith("search-") for name in figures),
-            figures=figures,
-            figures_json=_as_json(figures),
-            style=Markup(asset("style.css")),
-            library=Markup(library),
-            script=Markup(script),
-            policy=policy(library, script),
+            doubts=_doubts(comparison, advice),
+            caveats=[caveat for caveat in comparison.caveats if not shown or caveat not in known],
+            **_figures_and_scripts(_figures(main, comparison, on_parts)),
         )
     )
     return page.encode("utf-8", "replace").decode()
+
+
+# What the templates of the page show, by the name that they know it under
+
+
+def _answer(comparison: Comparison, advice: Advice, raced: RaceOutcome | None) -> dict[str, Any]:
+    """The answer at the top: which regime, how sure, why, and in which units."""
+    heading = verdict_sentence(advice.verdict, advice.confidence)
+    lead = None if raced or advice.verdict != "undecided" else lead_of(comparison)
+    return {
+        "heading": heading,
+        "lead": lead,
+        "sure": lead.share if lead else advice.confidence if raced or advice.verdict != "undecided" else None,
+        "reason": capitalize_first(advice.reason.removeprefix(f"{heading.removesuffix('.')}: ")),
+        "instead": "" if raced else compared_instead(comparison),
+        "trained_on": winner_sentence(comparison, advice.winner),
+        "unit": f" of {comparison.units}" if comparison.units else "",
+        "own": original_scale_sentence(comparison),
+        "own_error": partial(original_scale_error, comparison),
+    }
+
+
+def _left_out(comparison: Comparison, raced: RaceOutcome | None) -> dict[str, Any]:
+    """Regimes that were not run, may not be chosen, or saw only a part of the rows."""
+    return {
+        "barred": {each.regime for each in comparison.excluded},
+        "not_run": [each for each in comparison.excluded if each.constraint == BUDGET],
+        "not_allowed": [each for each in comparison.excluded if each.constraint != BUDGET],
+        "on_a_part": [] if raced else [on_a_part(comparison, row) for row in comparison.partial],
+        "cut": cut_to_fit(comparison),
+    }
+
+
+def _compared(
+    entries: Sequence[Entry], main: Sequence[Entry], comparison: Comparison, advice: Advice, raced: RaceOutcome | None
+) -> dict[str, Any]:
+    """The regimes that the page names, and the best from scratch against the best that was fine-tuned."""
+    return {
+        "best": best_of(main),
+        "choice": next((entry for entry in entries if entry.name == advice.choice), None),
+        "constant": next((entry for entry in main if entry.name == "constant"), None),
+        "scratch": best_of(main, "scratch"),
+        "tuned": best_of(main, "fine-tuned"),
+        "only_heads": only_heads_sentence(main, comparison),
+        "head_to_head": None if raced else _head_to_head(main, comparison),
+    }
+
+
+def _beyond_the_score(main: Sequence[Entry], comparison: Comparison) -> dict[str, Any]:
+    """What was measured besides the score: forgetting, overfitting, calibration, distance of the texts."""
+    lost, old = forgetting.forgetting_rows(main), comparison.old_scores
+    return {
+        "lost": lost,
+        "measures": forgetting.forgetting_measures(lost),
+        "old_scores": [(each, old[each.name]) for each in main if each.name in old],
+        "gaps": [(entry, comparison.gaps[entry.name]) for entry in main if entry.name in comparison.gaps],
+        "remembered": comparison.remembered,
+        "calibrated": calibration_rows(main, comparison),
+        "mismatch": DomainShift.from_json(comparison.mismatch) if comparison.mismatch else None,
+        "probe_measures": CHANGE_MEASURES,
+    }
+
+
+def _all_runs(comparison: Comparison) -> dict[str, Any]:
+    """All runs of the study: their sizes, metrics, searches, cost, failures and machines."""
+    return {
+        "sizes": _sizes(comparison),
+        "outlook": more_data(comparison),
+        "farthest": MAX_EXTRAPOLATION,
+        "metrics": _metric_names(comparison),
+        "mean_metric": _mean_metric,
+        "searches": searches(comparison.runs),
+        "spent": _spent(comparison.runs),
+        "unusable": _unusable(comparison.runs),
+        "environments": _environments(comparison.runs),
+    }
+
+
+def _figures_and_scripts(figures: dict[str, Figure]) -> dict[str, Any]:
+    """Everything inside the page that is not markup, and the policy that allows exactly these scripts."""
+    library, script = _library(), asset("page.js")
+    return {
+        "figures": figures,
+        "figures_json": _as_json(figures),
+        "rates_searched": any(name.startswith("search-") for name in figures),
+        "style": Markup(asset("style.css")),
+        "library": Markup(library),
+        "script": Markup(script),
+        "policy": policy(library, script),
+    }
 
 
 def _figures(main: Sequence[Entry], comparison: Comparison, partial: Sequence[Entry]) -> dict[str, Figure]:
