@@ -96,7 +96,7 @@ def create_app(
 
     from warmstart.inference.serve.openai_api import add_writing
 
-    predictions = Predictions(trained, limits)
+    predictions = PredictionQueue(trained, limits)
     bodies = BodyReader(limits.body_bytes, images=reads_images(trained.stored.schema.columns))
 
     @asynccontextmanager
@@ -120,7 +120,7 @@ def create_app(
     return app
 
 
-class Predictions:
+class PredictionQueue:
     """A model that predicts the rows of several requests together, within the limits of a server."""
 
     def __init__(self, trained: TrainedModel, limits: Limits):
@@ -186,7 +186,7 @@ def _add_error_responses(app: "FastAPI") -> None:
         return error_response(request.scope["path"], 422, error.message, error.hint)
 
 
-def _add_predict(app: "FastAPI", predictions: Predictions, bodies: BodyReader) -> None:
+def _add_predict(app: "FastAPI", predictions: PredictionQueue, bodies: BodyReader) -> None:
     from fastapi import Request
     from fastapi.responses import JSONResponse
 
@@ -211,7 +211,7 @@ def _add_predict(app: "FastAPI", predictions: Predictions, bodies: BodyReader) -
         return JSONResponse({"predictions": found, "warnings": said})
 
 
-def _add_health_and_metrics(app: "FastAPI", predictions: Predictions) -> None:
+def _add_health_and_metrics(app: "FastAPI", predictions: PredictionQueue) -> None:
     from fastapi.responses import PlainTextResponse
 
     @app.get("/health")
@@ -225,7 +225,7 @@ def _add_health_and_metrics(app: "FastAPI", predictions: Predictions) -> None:
         return PlainTextResponse(predictions.metrics_text(), media_type="text/plain; version=0.0.4")
 
 
-def _add_page(app: "FastAPI", predictions: Predictions, bodies: BodyReader) -> None:
+def _add_page(app: "FastAPI", predictions: PredictionQueue, bodies: BodyReader) -> None:
     """The page with a form, to try the model in a browser."""
     from fastapi import Request
     from fastapi.responses import HTMLResponse
