@@ -303,8 +303,8 @@ def test_time_is_kept_for_the_most_promising_of_many_that_fit_alone(plan: RunPla
         options=replace(plan.options, regimes=names, seeds=1, trials=2),
         seconds_per_row=dict.fromkeys(names, 0.01),
     )
-    pace = {name: 0.01 / seconds_of_run(many, name, 700) for name in names}
-    fitted = within(replace(many, seconds_per_row=pace), 1 / 0.19)
+    seconds = {name: 0.01 / seconds_of_run(many, name, 700) for name in names}
+    fitted = within(replace(many, seconds_per_row=seconds), 1 / 0.19)
     assert fitted.regime_sizes
     assert total_seconds(fitted) <= (1 - RESERVE) * fitted.for_jobs
 

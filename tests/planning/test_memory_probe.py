@@ -1,4 +1,4 @@
-"""Is the memory of the dearest step what it takes, also where fewer rows are measured?"""
+"""Is the memory of the most expensive step what it takes, also where fewer rows are measured?"""
 
 from dataclasses import replace
 

@@ -15,9 +15,7 @@ from warmstart.data.rows.split import Splits
 from warmstart.data.schema.conversations import write_prompt
 from warmstart.data.schema.schema import Schema
 from warmstart.models.pretrained.base import Base, find_base
-from warmstart.planning import computed_cost
-from warmstart.planning import memory_probe as dearest
-from warmstart.planning import throughput as pace
+from warmstart.planning import computed_cost, memory_probe, throughput
 from warmstart.planning.computed_cost import _leaves_room, tokens_of_batches
 from warmstart.planning.estimates import (
     plan_summary,
@@ -53,14 +51,14 @@ def test_a_few_steps_of_each_network_are_measured(problem: Problem) -> None:
             break
     assert names == ["measuring a few steps of frozen", "measuring a few steps of full"]
     assert measured.seconds_per_row.keys() == {"frozen", "full"} and all(
-        pace > 0 for pace in measured.seconds_per_row.values()
+        seconds > 0 for seconds in measured.seconds_per_row.values()
     )
     assert "6 runs of 2 regimes" in plan_summary(measured)
 
 
 def test_only_some_rows_are_read_to_measure_what_reads_terms(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     """Encoding all of 190,000 rows left no time to measure with."""
-    for module in (pace, computed_cost):
+    for module in (throughput, computed_cost):
         monkeypatch.setattr(module, "COSTED_ROWS", 30)
     plan = first_plan(problem, replace(OPTIONS, regimes=("constant", "scratch-dnn"), seeds=1))
     shared = plan.shared()
@@ -86,8 +84,8 @@ def test_scoring_a_row_is_measured_for_itself(problem: Problem, monkeypatch: pyt
     asked = first_plan(problem, replace(OPTIONS, regimes=("full",)))
 
     quick = run_to_end(measure_throughput(asked, asked.shared()))
-    slowly = dearest.outputs
-    monkeypatch.setattr(dearest, "outputs", lambda *given: (time.sleep(0.5), slowly(*given))[1])
+    slowly = memory_probe.outputs
+    monkeypatch.setattr(memory_probe, "outputs", lambda *given: (time.sleep(0.5), slowly(*given))[1])
     slow = run_to_end(measure_throughput(asked, asked.shared()))
     assert slow.forward_shares["full"] > 2 * quick.forward_shares["full"] > 0
     each = (
@@ -99,27 +97,29 @@ def test_scoring_a_row_is_measured_for_itself(problem: Problem, monkeypatch: pyt
 
 def test_the_first_steps_which_take_longer_do_not_count(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.2 * n for n in range(1, 6)] + [1.0 + 0.001 * n for n in range(1, 1000)])
-    monkeypatch.setattr(pace, "_since", lambda began: next(clock))
+    monkeypatch.setattr(throughput, "_since", lambda began: next(clock))
     asked = first_plan(problem, replace(OPTIONS, regimes=("full",)))
     batch = asked.config(asked.regime("full", 84), 84, 0).batch_size
     assert 0.0008 < run_to_end(measure_throughput(asked, asked.shared())).seconds_per_row["full"] * batch < 0.0013
 
 
 def test_a_peak_grows_with_what_is_held() -> None:
-    assert dearest.PeakMemory(100, 1.0, 20).from_(40) == dearest.PeakMemory(120, 1.0, 40)
+    assert memory_probe.PeakMemory(100, 1.0, 20).from_(40) == memory_probe.PeakMemory(120, 1.0, 40)
 
 
-def test_the_dearest_step_is_looked_for_in_the_whole_run(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_most_expensive_step_is_looked_for_in_the_whole_run(
+    problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In the steps that are timed alone it was not: step 90 of MiniLM took 180 MB more than any of the first 30."""
     asked = first_plan(problem, replace(OPTIONS, regimes=("full",)))
     steps = []
 
-    def noted(regime: Regime, config: TrainConfig, run_data: RunData, at_most: int) -> dearest.StepMeasurement:
+    def noted(regime: Regime, config: TrainConfig, run_data: RunData, at_most: int) -> memory_probe.StepMeasurement:
         steps.append(config.steps)
-        return dearest.measure_step(regime, config, run_data, at_most)
+        return memory_probe.measure_step(regime, config, run_data, at_most)
 
-    monkeypatch.setattr(pace, "measure_step", noted)
-    monkeypatch.setattr(pace, "MOST_STEPS", 5)
+    monkeypatch.setattr(throughput, "measure_step", noted)
+    monkeypatch.setattr(throughput, "MOST_STEPS", 5)
     run_to_end(measure_throughput(asked, asked.shared()))
     assert steps == [asked.config(asked.regime("full", 84), 84, 0).steps] and steps[0] > 7
 
@@ -170,7 +170,7 @@ def test_answers_are_part_of_a_run_and_of_its_time(tmp_path: Path) -> None:
 
 def test_what_answers_hold_is_part_of_the_peak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = first_plan(summaries(tmp_path, 20), Options(regimes=("full",)))
-    monkeypatch.setattr(dearest, "bytes_unread", lambda *_: 1 << 40)
+    monkeypatch.setattr(memory_probe, "bytes_unread", lambda *_: 1 << 40)
     peak = run_to_end(measure_throughput(plan, plan.shared())).memory_peaks["full"]
     assert 1 << 40 < peak.bytes < (1 << 40) + (1 << 34)
 

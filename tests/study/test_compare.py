@@ -121,7 +121,7 @@ def test_a_frozen_base_reads_every_row_once_from_the_measuring_to_the_last_score
     monkeypatch.setattr(prefix, "activations", counting)
     compared(problem, replace(QUICK, regimes=("frozen",)), folder)
     few = SHORT_MEASUREMENT_ROWS + 12 + 24  # training, validation and test rows
-    longest = 32 + 12 + 24  # rows of the dearest batch, whose memory is measured, and the longest to score
+    longest = 32 + 12 + 24  # rows of the most expensive batch, whose memory is measured, and the longest to score
     tried = prefix.CHECK_ROWS
     assert computed == [tried, few, tried, longest, tried, 120]
 

@@ -36,7 +36,7 @@ from warmstart.training.run_data import RunData
 from warmstart.training.stages import stage_data
 from warmstart.types import Array
 
-EPOCHS = 20  # whose batches are looked through for the dearest one
+EPOCHS = 20  # whose batches are looked through for the most expensive one
 STEPS = 3  # on half of its rows, again (only from the second on are Adam's moments there), and on all of them
 
 
@@ -88,11 +88,11 @@ def measure_step(regime: Regime, config: TrainConfig, run_data: RunData, at_most
         model.body = method.prepare(model.body)
     rates = method.rates(model)
     set_trainable(model, rates)
-    dearest = longest_rows(run_data, regime, config)
+    costly_rows = longest_rows(run_data, regime, config)
     splits = run_data.splits
     some = replace(
         splits,
-        train=splits.train.take(dearest[-at_most:]),
+        train=splits.train.take(costly_rows[-at_most:]),
         val=_longest(run_data, regime, splits.val),
         test=_longest(run_data, regime, splits.test),
     )
@@ -135,7 +135,7 @@ def measure_step(regime: Regime, config: TrainConfig, run_data: RunData, at_most
     rows = len(view.examples)
     a_row = (whole - half) / max(1, rows - max(1, rows // 2))
     if config.micro_batch is None:
-        found = max(found, round(whole + a_row * (len(dearest) - rows)))
+        found = max(found, round(whole + a_row * (len(costly_rows) - rows)))
     return StepMeasurement(PeakMemory(max(found, writing), a_row, before), scoring, answer)
 
 

@@ -51,7 +51,7 @@ class RunPlan:
     fit_seconds: dict[str, float] = field(default_factory=dict)
     # regime -> tokens read of a text at most -> tokens to compute for one, with padding
     tokens: dict[str, dict[int, float]] = field(default_factory=dict)
-    memory_peaks: dict[str, PeakMemory] = field(default_factory=dict)  # regime -> memory of its dearest step
+    memory_peaks: dict[str, PeakMemory] = field(default_factory=dict)  # regime -> memory of its most expensive step
     scored: float = 1.0  # share of the test and validation rows
     total_rows: int | None = None  # training rows that every run is a part of, and takes that part of their steps
     # network -> numbers of training rows, where the budget does not allow all of `sizes`

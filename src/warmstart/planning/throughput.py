@@ -1,9 +1,9 @@
 """Throughput: how long does a row take here, and how much memory? Measured in a few steps of each regime."""
 
 import time
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Iterable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from warmstart.planning.run_plan import RunPlan, token_limit
 from warmstart.regimes.regimes import Regime
 from warmstart.runtime.device import reset_peak_memory, resident_memory
 from warmstart.runtime.distributed import world
+from warmstart.training.config import TrainConfig
 from warmstart.training.event import Event
 from warmstart.training.frozen_prefix import SharedData
 from warmstart.training.run_data import RunData
@@ -52,100 +53,166 @@ def measure_throughput(
     regimes, which will not run, are not measured.
     """
     allowed = MEASURING_SHARE * plan.options.budget if allowed is None else allowed
-    # seconds here for one of the reference device: of the last regime that reads tokens, and of each that does not
-    speeds: dict[str, float] = {}
     computed = computed_throughput(plan, shared, (*lost, *(regime.name for regime in plan.problem.own)))
-    once = computed.prefix_seconds
     started = time.perf_counter()
-    costs = {name: seconds + once.get(name, 0.0) for name, seconds in computed.seconds_per_row.items()}
-    waiting = sorted((name for name in plan.networks if name not in lost), key=lambda name: costs.get(name, 0.0))
-    untimed: list[str] = []
-    seconds_per_row = dict.fromkeys(lost, 0.0)
-    prefix_seconds: dict[str, float] = {}
-    tokens: dict[str, dict[int, float]] = {}
-    memory_peaks: dict[str, PeakMemory] = {}
-    forward_shares: dict[str, float] = {}
-    answers: dict[str, float] = {}
-    rows = max(plan.sizes)
-    whole_data = plan.run_data(rows, plan.options.first_seed, shared)
-    run_data = whole_data.some(COSTED_ROWS)
-    few = run_data.some(SHORT_MEASUREMENT_ROWS)
+    measurements = _Measurements(plan, shared, computed, lost)
+    waiting = measurements.cheapest_first(name for name in plan.networks if name not in lost)
+    too_slow: list[str] = []
     for place, name in enumerate(waiting):
         left = max(allowed - _since(started), 0.0) / (len(waiting) - place)
-        regime = plan.regime(name, rows)
-        whole = plan.config(regime, rows, run_data.seed).batch_size
-        kind = READS_TOKENS if token_limit(regime) is not None else name
-        fitting = left / (BATCHES_MEASURED * max(speeds.get(kind, 1.0) * costs.get(name, 0.0), 1e-12))
-        if kind in speeds and fitting < MIN_MEASURED_ROWS:
-            untimed.append(name)
+        batch = measurements.affordable_batch(name, left)
+        if batch is None:
+            too_slow.append(name)
             continue
-        batch = max(MIN_MEASURED_ROWS, min(whole, int(min(fitting, whole))))
-        if batch < whole:
-            few = run_data.some(min(SHORT_MEASUREMENT_ROWS, 2 * batch))
         yield Event(measuring(name))
-        if token_limit(regime) is None:
-            prefix_seconds[name] = _encoding_seconds(run_data, regime, plan)
-        most = MOST_STEPS if len(regime.stages) == 1 else MEASURED_STEPS  # few reach from one stage into the next
-        config = replace(plan.config(regime, rows, run_data.seed), steps=most + 2, batch_size=batch)
-        measured_on, began, ends = few, time.perf_counter(), [0.0]
-        steps = train_stages(regime, config, few, evaluations=1)
-        with suppress(TrainingError):  # a rate that diverges is for the run itself to record
-            next(steps)
-            first = _since(began)
-            if world().all_reduce_max(few.shared.stores)[0]:  # computed once: for all rows, it may take minutes
-                prefix_seconds[name] = _reading_seconds(few)
-            elif (
-                first < SLOW_SECONDS
-            ):  # the words of a few rows are few, and so are the rows of the token table to train
-                steps.close()
-                measured_on, steps = run_data, train_stages(regime, config, run_data, evaluations=1)
-                next(steps)
-            began = time.perf_counter()
-            for taken, _ in enumerate(steps, 1):
-                ends.append(_since(began))
-                enough = min(ENOUGH_SECONDS if taken >= MEASURED_STEPS else MEASURED_SECONDS, left)
-                if taken == most or (taken >= 2 and ends[-1] > enough):
-                    break
-        taken = len(ends) - 1
-        early = taken // 2 if len(regime.stages) == 1 else 0
-        seconds_per_row[name] = (ends[-1] - ends[early]) / (max(taken - early, 1) * config.batch_size)
-        steps.close()
-        limit = token_limit(regime)
+        measurements.measure(name, batch, left)
+    for name in too_slow:
+        measurements.compute(name)
+    return measurements.plan_with_all()
+
+
+class _Measurements:
+    """What was measured of the regimes of a plan so far, by their names."""
+
+    def __init__(self, plan: RunPlan, shared: SharedData, computed: RunPlan, lost: Collection[str]):
+        self.plan, self.computed = plan, computed
+        self.rows = max(plan.sizes)
+        self.whole_data = plan.run_data(self.rows, plan.options.first_seed, shared)
+        self.run_data = self.whole_data.some(COSTED_ROWS)
+        self.once = computed.prefix_seconds  # what frozen layers take for a row, once for all runs
+        self.costs = {name: cost + self.once.get(name, 0.0) for name, cost in computed.seconds_per_row.items()}
+        # seconds here for one of the reference device: of the last regime that reads tokens, and of each that does not
+        self.speeds: dict[str, float] = {}
+        self.seconds_per_row = dict.fromkeys(lost, 0.0)
+        self.prefix_seconds: dict[str, float] = {}
+        self.tokens: dict[str, dict[int, float]] = {}
+        self.memory_peaks: dict[str, PeakMemory] = {}
+        self.forward_shares: dict[str, float] = {}
+        self.answers: dict[str, float] = {}
+
+    def cheapest_first(self, names: Iterable[str]) -> list[str]:
+        return sorted(names, key=lambda name: self.costs.get(name, 0.0))
+
+    def affordable_batch(self, name: str, seconds: float) -> int | None:
+        """Rows of a step, so that measuring takes about these seconds. None: too slow even for the fewest."""
+        regime = self.plan.regime(name, self.rows)
+        whole = self.plan.config(regime, self.rows, self.run_data.seed).batch_size
+        speed = self.speeds.get(_kind(regime))
+        a_row = (1.0 if speed is None else speed) * self.costs.get(name, 0.0)
+        fitting = seconds / (BATCHES_MEASURED * max(a_row, 1e-12))
+        if speed is not None and fitting < MIN_MEASURED_ROWS:
+            return None
+        return max(MIN_MEASURED_ROWS, min(whole, int(min(fitting, whole))))
+
+    def measure(self, name: str, batch: int, left: float) -> None:
+        """Time steps of so many rows, then the largest step of the regime, in about the seconds that are left."""
+        regime, limit = self.plan.regime(name, self.rows), token_limit(self.plan.regime(name, self.rows))
+        usual = self.plan.config(regime, self.rows, self.run_data.seed)
+        fewer = 2 * batch if batch < usual.batch_size else SHORT_MEASUREMENT_ROWS
+        few = self.run_data.some(min(SHORT_MEASUREMENT_ROWS, fewer))
+        if limit is None:
+            self.prefix_seconds[name] = _encoding_seconds(self.run_data, regime, self.plan)
+        config = replace(usual, steps=_most_steps(regime) + 2, batch_size=batch)
+        timed = _time_steps(regime, config, few, self.run_data, left)
+        if timed.prefix_seconds is not None:
+            self.prefix_seconds[name] = timed.prefix_seconds
+        early = timed.taken // 2 if len(regime.stages) == 1 else 0  # these are slower
+        later = max(timed.taken - early, 1)
+        self.seconds_per_row[name] = (timed.ends[-1] - timed.ends[early]) / (later * batch)
         if limit:
-            of_these = tokens_of_batches(measured_on, regime, config, limit)[1 + early : 1 + taken]
-            tokens[name] = tokens_by_limit(plan, run_data, regime, limit)
-            seconds_per_row[name] *= float(tokens[name][limit] / of_these.mean()) if taken else 1.0
-        few = run_data.some(SHORT_MEASUREMENT_ROWS)
-        if costs.get(name, 0.0) > 0 and name not in once:  # whose first step counts, which is slow
-            speeds[kind] = seconds_per_row[name] / costs[name]
-        a_row = LONGEST_ROWS * max(seconds_per_row[name], 1e-9)
+            of_these = tokens_of_batches(timed.rows, regime, config, limit)[1 + early : 1 + timed.taken]
+            self.tokens[name] = tokens_by_limit(self.plan, self.run_data, regime, limit)
+            self.seconds_per_row[name] *= float(self.tokens[name][limit] / of_these.mean()) if timed.taken else 1.0
+        if self.costs.get(name, 0.0) > 0 and name not in self.once:  # whose first step counts, which is slow
+            self.speeds[_kind(regime)] = self.seconds_per_row[name] / self.costs[name]
+        self._measure_largest_step(regime, left)
+
+    def _measure_largest_step(self, regime: Regime, left: float) -> None:
+        """Its memory, and what scoring and answering take, where that fits into the seconds that are left."""
+        name, seconds = regime.name, max(self.seconds_per_row[regime.name], 1e-9)
+        a_row = LONGEST_ROWS * seconds
         affordable = max(2, int(min(MEASURED_SECONDS, left) / a_row))
-        scoring = a_row * EVALUATION_BATCH * computed.forward_shares.get(name, FORWARD_SHARE)
+        scoring = a_row * EVALUATION_BATCH * self.computed.forward_shares.get(name, FORWARD_SHARE)
+        if world().size > 1 or scoring + 2 * a_row > max(2 * left, ENOUGH_SECONDS):
+            return
+        searched = self.run_data if token_limit(regime) is None else self.whole_data  # whose longest texts decide
         with suppress(TrainingError):
-            if world().size == 1 and scoring + 2 * a_row <= max(2 * left, ENOUGH_SECONDS):
-                searched = run_data if limit is None else whole_data  # whose longest texts decide
-                found = measure_step(regime, plan.config(regime, rows, run_data.seed), searched, affordable)
-                memory_peaks |= {name: found.peak} if found.peak else {}
-                forward_shares[name] = found.scoring * _scored_size(run_data, regime) / max(seconds_per_row[name], 1e-9)
-                answers[name] = found.answer
-    for name in untimed:
-        seconds_per_row[name] = speeds[READS_TOKENS] * computed.seconds_per_row[name]
-        prefix_seconds |= {name: speeds[READS_TOKENS] * once[name]} if name in once else {}
-        answers |= {name: speeds[READS_TOKENS] * computed.answers[name]} if name in computed.answers else {}
-        tokens |= {name: computed.tokens[name]} if name in computed.tokens else {}
-    forward_shares = {name: computed.forward_shares[name] for name in untimed} | forward_shares
-    reset_peak_memory()  # gives back what is free, as every run does at its beginning
-    held = max((resident_memory() or 0, *(peak.before for peak in memory_peaks.values())))
-    memory_peaks = {name: peak.from_(held) for name, peak in memory_peaks.items()}
-    return replace(
-        plan,
-        seconds_per_row=seconds_per_row,
-        prefix_seconds=prefix_seconds,
-        tokens=tokens,
-        memory_peaks=memory_peaks,
-        forward_shares=forward_shares,
-        answers=answers,
-    )
+            config = self.plan.config(regime, self.rows, self.run_data.seed)
+            found = measure_step(regime, config, searched, affordable)
+            self.memory_peaks |= {name: found.peak} if found.peak else {}
+            self.forward_shares[name] = found.scoring * _scored_size(self.run_data, regime) / seconds
+            self.answers[name] = found.answer
+
+    def compute(self, name: str) -> None:
+        """What was computed for a regime, at the speed of the regimes that were measured."""
+        speed, computed = self.speeds[READS_TOKENS], self.computed
+        self.seconds_per_row[name] = speed * computed.seconds_per_row[name]
+        self.prefix_seconds |= {name: speed * self.once[name]} if name in self.once else {}
+        self.answers |= {name: speed * computed.answers[name]} if name in computed.answers else {}
+        self.tokens |= {name: computed.tokens[name]} if name in computed.tokens else {}
+        self.forward_shares[name] = computed.forward_shares[name]
+
+    def plan_with_all(self) -> RunPlan:
+        reset_peak_memory()  # gives back what is free, as every run does at its beginning
+        held = max((resident_memory() or 0, *(peak.before for peak in self.memory_peaks.values())))
+        return replace(
+            self.plan,
+            seconds_per_row=self.seconds_per_row,
+            prefix_seconds=self.prefix_seconds,
+            tokens=self.tokens,
+            memory_peaks={name: peak.from_(held) for name, peak in self.memory_peaks.items()},
+            forward_shares=self.forward_shares,
+            answers=self.answers,
+        )
+
+
+@dataclass
+class _TimedSteps:
+    """The steps of a regime that were timed, after one that warms up."""
+
+    rows: RunData  # which they were taken on
+    ends: list[float] = field(default_factory=lambda: [0.0])  # seconds: of the first step, and of each that is timed
+    prefix_seconds: float | None = None  # seconds a row through frozen layers, where that is computed once
+
+    @property
+    def taken(self) -> int:
+        return len(self.ends) - 1
+
+
+def _time_steps(regime: Regime, config: TrainConfig, few: RunData, run_data: RunData, left: float) -> _TimedSteps:
+    """Steps until their time is known well enough, or the seconds that are left are over.
+
+    The first is taken on a few rows, the others on more of them if it was quick.
+    """
+    timed, most, began = _TimedSteps(few), _most_steps(regime), time.perf_counter()
+    steps = train_stages(regime, config, few, evaluations=1)
+    with suppress(TrainingError):  # a rate that diverges is for the run itself to record
+        next(steps)
+        first = _since(began)
+        if world().all_reduce_max(few.shared.stores)[0]:  # computed once: for all rows, it may take minutes
+            timed.prefix_seconds = _reading_seconds(few)
+        elif first < SLOW_SECONDS:  # the words of a few rows are few, and so are the rows of the token table to train
+            steps.close()
+            timed.rows, steps = run_data, train_stages(regime, config, run_data, evaluations=1)
+            next(steps)
+        began = time.perf_counter()
+        for taken, _ in enumerate(steps, 1):
+            timed.ends.append(_since(began))
+            enough = min(ENOUGH_SECONDS if taken >= MEASURED_STEPS else MEASURED_SECONDS, left)
+            if taken == most or (taken >= 2 and timed.ends[-1] > enough):
+                break
+    steps.close()
+    return timed
+
+
+def _most_steps(regime: Regime) -> int:
+    """Steps that are timed at most: few reach from one stage into the next."""
+    return MOST_STEPS if len(regime.stages) == 1 else MEASURED_STEPS
+
+
+def _kind(regime: Regime) -> str:
+    """Regimes of one kind take much the same time for the same arithmetic."""
+    return READS_TOKENS if token_limit(regime) is not None else regime.name
 
 
 def _scored_size(run_data: RunData, regime: Regime) -> float:

@@ -100,7 +100,7 @@ class ComparisonJobs:
         for rows in plan.sizes:
             searches: dict[str, SearchJob] = {}
             for name in sorted(plan.networks, key=lambda name: -seconds_of_search(plan, name, rows)):
-                # the dearest is searched first: others may spend as much
+                # the most expensive is searched first: others may spend as much
                 searches[name] = search_job(plan, name, rows, [job.id for job in searches.values()])
             yield [*searches.values()]
             for seed in plan.seeds:  # the cheapest is trained first: what there is no time for is one, not several
