@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from harness import RESULTS, environment
 from warmstart import api
-from warmstart.request import request as config
+from warmstart.request.request import Request
 from warmstart.results.comparison import Comparison
 from warmstart.runtime.files import write_json
 
@@ -93,7 +93,7 @@ def packages(data: Path, path: Path, columns: Sequence[str], count: int) -> Path
 def carried_out(way: Way, table: Path, work: Path, base: str, size: Size) -> Comparison:
     """One way, or what there is of it already; its regime under the way's name."""
     out = work / way.name.replace(" + ", "-")
-    request = config.Request(
+    request = Request(
         (str(table),),
         TARGET,
         text=(SOURCE,),

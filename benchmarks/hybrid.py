@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from warmstart import api
-from warmstart.request import request as config
+from warmstart.request.request import Request
 from warmstart.runtime import device
 from warmstart.runtime.environment import current_environment
 
@@ -67,7 +67,7 @@ def main() -> None:
 def one(case: Case, data: Path, work: Path, seeds: int) -> list[dict[str, Any]]:
     """One comparison; a row for each regime, with its difference to `full`."""
     out = work / f"{case.target}-{case.text}-{case.rows}"
-    request = config.Request(
+    request = Request(
         (str(data),),
         case.target,
         text=(case.text,),

@@ -17,7 +17,7 @@ from typing import Any
 from forgetting import packages
 from harness import RESULTS, environment
 from warmstart import api
-from warmstart.request import request as config
+from warmstart.request.request import Request
 from warmstart.results.comparison import Comparison
 from warmstart.runtime.files import write_json
 
@@ -63,7 +63,7 @@ def main() -> None:
 def carried_out(strength: int, data: Path, work: Path, size: Size) -> Comparison:
     """All draws with one strength, or what there is of them already; the regime under the strength's name."""
     out = work / f"{size.regime}-{strength}"
-    request = config.Request(
+    request = Request(
         (str(data),),
         "section",
         text=("synopsis",),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from warmstart import api
-from warmstart.request import request as config
+from warmstart.request.request import Request
 from warmstart.runtime import device
 from warmstart.runtime.environment import current_environment
 
@@ -50,7 +50,7 @@ def one(
     """One comparison; a row for each regime."""
     out = work / f"{target}-{size}-{'-'.join(regimes)}"
     settings = {"text": ("synopsis",), "group": "source", "rows": (size,), "seeds": 1, "budget": 3600.0}
-    request = config.Request((data,), target, regimes=regimes, **settings)  # type: ignore[arg-type]
+    request = Request((data,), target, regimes=regimes, **settings)  # type: ignore[arg-type]
     known = (out / "request.json").exists()
     begun = api.restart(request, out) if known else api.start(request, out)
     found = api.run_to_end(api.compare_steps(begun, {})).comparison

@@ -15,7 +15,7 @@ from tests.tiny import REGRESSION, Tower, tiny_rows
 from warmstart import api
 from warmstart.errors import InputError, MissingError, UsageError
 from warmstart.models.pretrained.base import Base
-from warmstart.request import request as config
+from warmstart.request.request import Request, load_request, save_request
 from warmstart.study.study import Study
 
 QUICK = {"regimes": ("constant", "linear", "frozen"), "seeds": 1, "trials": 1, "length": 0.01, "text": "title"}
@@ -161,7 +161,7 @@ def test_a_study_that_was_stopped_goes_on_and_comes_to_the_same(
     study: Path, data: Path, base: Base, tmp_path: Path
 ) -> None:
     out = tmp_path / "s"
-    request = replace(config.load_request(study), data=(str(data),))
+    request = replace(load_request(study), data=(str(data),))
     steps = api.compare_steps(api.start(request, out))
     next(now for now in steps if now.message.startswith("linear"))
     steps.close()
@@ -174,7 +174,7 @@ def test_a_study_that_was_stopped_goes_on_and_comes_to_the_same(
         warmstart.load(out)
     with pytest.raises(UsageError, match="already exists"):
         api.start(request, out)
-    done = api.run_to_end(api.compare_steps(api.restart(config.load_request(out), out)))
+    done = api.run_to_end(api.compare_steps(api.restart(load_request(out), out)))
     scores = {row.name: row.score for row in done.comparison.table}
     expected = api.finished_study(study)
     assert expected is not None and scores == {row.name: row.score for row in expected.comparison.table}
@@ -183,16 +183,16 @@ def test_a_study_that_was_stopped_goes_on_and_comes_to_the_same(
 def test_a_study_whose_data_has_changed_does_not_go_on(study: Path, data: Path, tmp_path: Path) -> None:
     out, copy = tmp_path / "s", tmp_path / "copy.csv"
     copy.write_text(data.read_text())
-    request = replace(config.load_request(study), data=(str(copy),))
+    request = replace(load_request(study), data=(str(copy),))
     steps = api.compare_steps(api.start(request, out))
     next(now for now in steps if now.message.startswith("constant"))
     steps.close()
     copy.write_text(data.read_text().replace("oak", "elm"))
     with pytest.raises(InputError, match="the data has changed"):
-        api.run_to_end(api.compare_steps(api.restart(config.load_request(out), out)))
+        api.run_to_end(api.compare_steps(api.restart(load_request(out), out)))
     assert len(api.finished(out)) == 1  # nothing is lost
     copy.write_text(data.read_text())
-    assert api.run_to_end(api.compare_steps(api.restart(config.load_request(out), out))).folder == out
+    assert api.run_to_end(api.compare_steps(api.restart(load_request(out), out))).folder == out
 
 
 def test_a_folder_is_claimed_last_and_given_back_where_nothing_can_begin(
@@ -205,10 +205,10 @@ def test_a_folder_is_claimed_last_and_given_back_where_nothing_can_begin(
     with pytest.raises(MissingError):
         warmstart.compare(data, "price", out, base="no_such_base")
     assert not out.exists()
-    request = config.Request((str(data),), "price", base=(base.location,))
+    request = Request((str(data),), "price", base=(base.location,))
     api.start(request, out)  # and was killed before anything was measured
     begun = api.start(replace(request, seeds=1), out)
-    assert config.load_request(out).seeds == 1 and begun.fresh
+    assert load_request(out).seeds == 1 and begun.fresh
     (out / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="already exists"):
         api.start(request, out)
@@ -218,11 +218,11 @@ def test_a_folder_is_claimed_last_and_given_back_where_nothing_can_begin(
 
 
 def test_what_was_begun_before_keeps_its_request_when_it_cannot_go_on(data: Path, tmp_path: Path) -> None:
-    request = config.Request((str(data),), "price", base=("no_such_base",))
+    request = Request((str(data),), "price", base=("no_such_base",))
     api.start(request, tmp_path / "s")
     with pytest.raises(MissingError):
         api.run_to_end(api.compare_steps(api.restart(request, tmp_path / "s")))
-    assert config.load_request(tmp_path / "s") == request
+    assert load_request(tmp_path / "s") == request
 
 
 def test_going_on_without_the_data_says_what_it_was_made_of(data: Path, tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_a_network_of_ones_own_is_one_more_regime(data: Path, base: Base, tmp_pa
     with pytest.raises(UsageError, match="architecture of its own"):
         warmstart.load(tmp_path / "run")
     with pytest.raises(UsageError, match="name it again"):
-        config.save_request(replace(config.load_request(tmp_path / "run"), model="net.py:tower"), tmp_path / "run")
+        save_request(replace(load_request(tmp_path / "run"), model="net.py:tower"), tmp_path / "run")
         api.resumable(tmp_path / "run", None)
     other = warmstart.fit(data, "price", "linear", tmp_path / "other", own={"tower": tower}, **few)
     assert other.regime == "linear"  # the regime that was named

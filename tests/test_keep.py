@@ -12,7 +12,7 @@ from tests.test_wrong_input import refused
 from warmstart.models.pretrained.base import Base
 from warmstart.quantities import describe_forgetting
 from warmstart.results.record import load_run
-from warmstart.runs import weight_mixing as mixing
+from warmstart.runs import weight_mixing
 
 ALL = "replay=50%,l2-sp=20,interpolation"
 PLAIN = ("--trials", "1", "--length", "0.1", "--lr", "1e-2", "--no-log", "--quiet")
@@ -69,8 +69,8 @@ def test_what_is_written_decides_how_much_is_taken_back(
     """By likelihood the base would come back, but all mixes write worse than the tuned model does."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     written = iter([0.5, *[-1.0] * 9])
-    monkeypatch.setattr(mixing, "_written", lambda *_: next(written))
-    monkeypatch.setattr(mixing, "least_forgetting", lambda points, **_: points[0])
+    monkeypatch.setattr(weight_mixing, "_written", lambda *_: next(written))
+    monkeypatch.setattr(weight_mixing, "least_forgetting", lambda points, **_: points[0])
     asked = ("--target", "summary", "--task", "summarise", "--base", decoder, "--max-length", "96", "--regime", "full")
     answer = call(
         "fit",

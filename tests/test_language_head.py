@@ -20,7 +20,7 @@ from warmstart.data.encoding.examples import BatchStream, Examples
 from warmstart.data.encoding.inputs import Encoded
 from warmstart.data.encoding.language_inputs import Conversations, Documents, Masked
 from warmstart.data.encoding.packing import UNLABELED
-from warmstart.models import lm_head as language
+from warmstart.models import lm_head
 from warmstart.models.lm_head import LanguageHead, token_nats
 from warmstart.models.model import UNPOOLED, Model
 from warmstart.training.config import TrainConfig
@@ -76,7 +76,7 @@ def gradients(of: Callable[..., Tensor], given: Case, by: Tensor | float, frozen
 def test_nats_and_gradients_are_those_of_cross_entropy(
     bias: bool, softcap: float | None, frozen: bool, by: Any, at_a_time: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(language, "LOGIT_BYTES", 4 * 50 * at_a_time)
+    monkeypatch.setattr(lm_head, "LOGIT_BYTES", 4 * 50 * at_a_time)
     given = case(bias, softcap)
     for found, expected in zip(
         gradients(token_nats, given, by, frozen), gradients(plain, given, by, frozen), strict=True
@@ -121,7 +121,7 @@ def test_all_logits_are_never_there(frozen: bool) -> None:
     given = case(tokens=1500, vocabulary=152_000)
     with Largest() as largest:
         gradients(token_nats, given, 1.0, frozen)
-    assert language.LOGIT_BYTES * 0.9 < largest.bytes <= language.LOGIT_BYTES < 4 * 1500 * 152_000 / 10
+    assert lm_head.LOGIT_BYTES * 0.9 < largest.bytes <= lm_head.LOGIT_BYTES < 4 * 1500 * 152_000 / 10
 
 
 def a_batch(model_kind: str, folder: Path) -> dict[str, Tensor]:

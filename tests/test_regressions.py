@@ -52,7 +52,7 @@ from warmstart.results.record import Evaluation, load_run
 from warmstart.runs.run import TunedRegime, finish_run, train_run
 from warmstart.runtime.files import write_json
 from warmstart.runtime.lock import locked
-from warmstart.study import run_race as racing
+from warmstart.study import run_race
 from warmstart.study.begin import _spent
 from warmstart.study.compare import ComparisonJobs
 from warmstart.study.study import Study, race_study, read_study
@@ -223,7 +223,7 @@ def test_a_race_draws_no_more_seeds_than_were_asked_for(
     base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A third seed's rows were not among those that had been read."""
-    monkeypatch.setattr(racing, "UNTUNED", 0.0)
+    monkeypatch.setattr(run_race, "UNTUNED", 0.0)
     generator = np.random.default_rng(1)
     rows = tiny_rows(CLASSES, 400)
     problem = Problem(

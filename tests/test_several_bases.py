@@ -10,7 +10,7 @@ from tests.cli_base import Answer, call, products
 from tests.decoders import save_decoder
 from warmstart.errors import UsageError
 from warmstart.models.pretrained.base import Base, find_base
-from warmstart.planning import history as log
+from warmstart.planning import history
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.run_plan import RunPlan, first_plan
 from warmstart.request.launch import compare_steps, start
@@ -129,7 +129,7 @@ def test_fit_trains_one_of_them(usual: tuple[str, ...], decoder: str, tmp_path: 
     assert call(*asked, "--regime", "full@decoder").code == 0
     done = load_run(tmp_path / "run")
     assert (done.regime, done.start) == ("full", decoder)
-    logged = log.read_history()[-1]
+    logged = history.read_history()[-1]
     assert (logged["regime"], logged["base"]) == ("full", decoder)
 
 

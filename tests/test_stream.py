@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.tiny import REGRESSION, tiny_splits
 from warmstart.data.encoding.inputs import Tokens
 from warmstart.data.features.hashed_words import HashedWords
-from warmstart.data.tables import disk_array as spool
+from warmstart.data.tables import disk_array
 from warmstart.data.tables.disk_array import DiskArray
 from warmstart.data.tables.read import read_table
 from warmstart.data.tables.strings import BLOCK, Texts, contiguous
@@ -97,7 +97,7 @@ def test_what_is_large_lies_in_a_file_and_reads_the_same(
     texts = read_table(path).columns["text"].to_pylist()
     inputs = (Tokens(base.location, 8), HashedWords(500))
     in_memory = [one.encode(texts[:3000]) for one in inputs]
-    monkeypatch.setattr(spool, "IN_MEMORY", 1000)
+    monkeypatch.setattr(disk_array, "IN_MEMORY", 1000)
     table = read_table(path)
     assert table.columns["text"].to_pylist() == texts and table.columns["text"].num_chunks == 1
     for one, expected in zip(inputs, in_memory, strict=True):
@@ -116,8 +116,8 @@ def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         def write(self, part: object) -> int:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(spool, "_nameless", Full)
-    monkeypatch.setattr(spool, "IN_MEMORY", 1000)
+    monkeypatch.setattr(disk_array, "_nameless", Full)
+    monkeypatch.setattr(disk_array, "IN_MEMORY", 1000)
     with pytest.raises(InputError, match=r"4,000 bytes of the table could not be written to .*: No space left"):
         DiskArray(np.int32).append(np.arange(1000))
 

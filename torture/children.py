@@ -13,7 +13,7 @@ import torch
 from tests.cli_base import products
 from tests.tiny import save_tiny_base
 from torture.workshop import TWO_STAGES
-from warmstart.cli import app as cli
+from warmstart.cli import app
 from warmstart.models.dnn import Size
 from warmstart.regimes import regimes
 from warmstart.regimes.discriminative import Discriminative
@@ -21,7 +21,7 @@ from warmstart.regimes.frozen import Frozen
 from warmstart.regimes.full import Full
 from warmstart.regimes.regimes import DEFAULTS, Regime, RegimeContext, Stage
 from warmstart.regimes.starts import Pretrained, dnn
-from warmstart.runtime import supervisor as supervise
+from warmstart.runtime import supervisor
 from warmstart.runtime.environment import current_environment
 from warmstart.training import checkpoint
 
@@ -49,13 +49,13 @@ def materials(folder: Path) -> None:
 def command(*words: str) -> None:
     """The command line, with a regime of two stages that it can name and a network on hashed words that is small."""
     _begin(words)
-    cli.run_cli()
+    app.run_cli()
 
 
 def waited_for(*words: str) -> None:
     """The same by way of a process that waits for the one that trains."""
     _begin(words)
-    supervise.run_supervised(cli.run_cli)
+    supervisor.run_supervised(app.run_cli)
 
 
 def _begin(words: Sequence[str]) -> None:

@@ -63,9 +63,9 @@ class AtWork:
     def install(self) -> None:
         from torch.optim.optimizer import register_optimizer_step_post_hook
 
-        from warmstart.runtime import supervisor as supervise
+        from warmstart.runtime import supervisor
 
-        tell = supervise.note_job
+        tell = supervisor.note_job
         at, taken = "", 0
 
         def told(doing: str) -> None:
@@ -81,7 +81,7 @@ class AtWork:
             if taken == self.steps:
                 self._strike(at)
 
-        patch.object(supervise, "note_job", told).start()
+        patch.object(supervisor, "note_job", told).start()
         register_optimizer_step_post_hook(stepped)
 
     def _strike(self, at: str) -> None:
@@ -100,9 +100,9 @@ class AfterSeconds:
     who_waits: bool
 
     def install(self) -> None:
-        from warmstart.runtime import supervisor as supervise
+        from warmstart.runtime import supervisor
 
-        tell = supervise.note_job
+        tell = supervisor.note_job
 
         def strike() -> None:
             self.tally.touch()
@@ -115,7 +115,7 @@ class AfterSeconds:
                 timer.daemon = True
                 timer.start()
 
-        patch.object(supervise, "note_job", told).start()
+        patch.object(supervisor, "note_job", told).start()
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,13 @@ from warmstart.data.tables.in_memory import table_of
 from warmstart.planning.estimates import seconds_of_run, seconds_of_search
 from warmstart.regimes.regimes import WITHOUT_TRAINING
 from warmstart.request import prepare
-from warmstart.request import request as config
 from warmstart.request.launch import run_to_end
+from warmstart.request.request import Request
 from warmstart.results.record import Run
 from warmstart.runs import search as tune
 from warmstart.runs.run import TunedRegime
 from warmstart.runtime.environment import current_environment
-from warmstart.study import run_race as racing
+from warmstart.study import run_race
 from warmstart.study.curve_model import NextRun
 from warmstart.study.jobs import FixedJobs, StudyState, carry_out, search_job
 from warmstart.study.race import rungs
@@ -71,12 +71,12 @@ def measure(name: str, problem: Problem, data: Data, folder: Path, table: Path) 
     if len(known) == size_of_grid(problem):
         return
     folder.mkdir(parents=True, exist_ok=True)
-    study = run_to_end(racing.begin_race(*_asked(problem, data), folder))
+    study = run_to_end(run_race.begin_race(*_asked(problem, data), folder))
     study.results.searches |= _searched(study, done)
     for ask in asks(study.plan.names, max(study.plan.sizes)):
         if (ask.arm, ask.rows, ask.seed) in known:
             continue
-        jobs = racing.race_jobs(study.plan, ask, study.results)
+        jobs = run_race.race_jobs(study.plan, ask, study.results)
         run_to_end(carry_out(study, FixedJobs(jobs)))
         run = study.results.runs[jobs[-1].id]
         fresh = next((study.results.searches[job.id] for job in jobs[:-1]), None)
@@ -119,7 +119,7 @@ def facts(study: StudyState, run: Run, ask: NextRun, search: TunedRegime | None)
     this run, with a baseline's own search. `search_...`: of the search before it, on the rows that a race searches at.
     """
     plan, network = study.plan, ask.arm not in WITHOUT_TRAINING
-    losses = racing.losses(run)
+    losses = run_race.losses(run)
     return {
         "regime": ask.arm,
         "rows": ask.rows,
@@ -132,8 +132,8 @@ def facts(study: StudyState, run: Run, ask: NextRun, search: TunedRegime | None)
         "losses": None if losses is None else losses.astype(np.float16).astype(np.float32),
         "flops": run.cost.flops + (0.0 if network else run.tuning_flops),
         "seconds": run.cost.seconds,
-        "planned": seconds_of_run(plan, ask.arm, ask.rows) if network else racing.race_cost(run, []),
-        "planned_search": seconds_of_search(plan, ask.arm, racing.searched_at(plan)) if network else 0.0,
+        "planned": seconds_of_run(plan, ask.arm, ask.rows) if network else run_race.race_cost(run, []),
+        "planned_search": seconds_of_search(plan, ask.arm, run_race.searched_at(plan)) if network else 0.0,
         "planned_whole_search": seconds_of_search(plan, ask.arm, max(plan.sizes)) if network else 0.0,
         "steps": run.steps,
         "lr": run.lr,
@@ -162,7 +162,7 @@ def write_log(rows: list[dict[str, Any]], path: Path) -> None:
 
 def _asked(problem: Problem, data: Data) -> tuple[Any, Any]:
     """The problem and the options as the command line would make them."""
-    request = config.Request(
+    request = Request(
         ("made",),
         "target",
         command="advise",
@@ -189,7 +189,7 @@ def _searched(study: StudyState, done: list[dict[str, Any]]) -> dict[str, TunedR
     for row in (row for row in done if row["search"]):
         regime = study.plan.regime(row["regime"], row["rows"])
         config_ = study.plan.config(regime, row["rows"], study.plan.options.first_seed)
-        search = search_job(study.plan, row["regime"], racing.searched_at(study.plan))
+        search = search_job(study.plan, row["regime"], run_race.searched_at(study.plan))
         found[search.id] = tune.from_json(json.loads(row["search"]), regime, config_)
     return found
 

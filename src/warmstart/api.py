@@ -12,7 +12,6 @@ from warmstart.data.schema.label_columns import join_label_columns
 from warmstart.data.tables.in_memory import InMemory, given, table_of
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.read import read_table as read_files
-from warmstart.request import request as config
 from warmstart.request.keywords import AdviseSettings, CheckSettings, CompareSettings, FitSettings, PlanSettings
 from warmstart.request.launch import (
     CATALOG,
@@ -30,6 +29,7 @@ from warmstart.request.launch import (
 )
 from warmstart.request.parse import parse_value
 from warmstart.request.prepare import check_data, prepare_study
+from warmstart.request.request import Request, from_mapping, load_request
 from warmstart.request.serialize import command_line
 from warmstart.request.signatures import check_keywords, with_settings
 from warmstart.request.unfinished import comparison_folder, finished_comparison, report_unfinished
@@ -238,7 +238,7 @@ def resume(
     out = Path(folder)
     if budget is not None or compute is not None:
         raise_budget(out, parse_value("budget", budget), parse_value("compute", compute))
-    done = (finished_run if config.load_request(out).command == "fit" else finished_study)(out)
+    done = (finished_run if load_request(out).command == "fit" else finished_study)(out)
     if done is not None:
         return done
     steps: Generator[Event, None, Study | Run] = steps_of(restart(resumable(out, code), out))
@@ -344,11 +344,11 @@ def report(folder: str | Path, *, examples: bool = True) -> Path:
     out = comparison_folder(folder)
     if not (out / "study.json").exists():
         return report_unfinished(out, examples=examples)
-    _write(config.load_request(out), out, examples=examples)
+    _write(load_request(out), out, examples=examples)
     return out / "report.html"
 
 
-def _naming(request: config.Request, own: Mapping[str, Any]) -> config.Request:
+def _naming(request: Request, own: Mapping[str, Any]) -> Request:
     """With regimes of one's own among those asked for: `resume`, which has no code of theirs, then refuses."""
     from warmstart.regimes.regimes import DEFAULT_REGIMES
 
@@ -375,7 +375,7 @@ def vote(folder: str | Path, file: str | Path) -> "Preference":
 def finished(folder: str | Path) -> list[Run]:
     """The finished runs of a study, or the one run of a fit, by name."""
     out = Path(folder)
-    config.load_request(out)
+    load_request(out)
     folders = [out, *sorted((out / "runs").glob("*"))]
     return [load_run(one) for one in folders if (one / "run.json").exists()]
 
@@ -388,7 +388,7 @@ def finished_study(folder: Path) -> "Study | None":
         return None
     results = ("comparison.json", "advice.json", "report.html", "winner")
     if not all((folder / name).exists() for name in results):  # stopped after the last run
-        return _write(config.load_request(folder), folder)
+        return _write(load_request(folder), folder)
     return read_study(folder)
 
 
@@ -397,7 +397,7 @@ def finished_run(folder: Path) -> Run | None:
     return load_run(folder) if world().on_main((folder / "run.json").exists) else None
 
 
-def _write(request: config.Request, folder: Path, *, examples: bool = True) -> "Study":
+def _write(request: Request, folder: Path, *, examples: bool = True) -> "Study":
     from warmstart.study.study import read_study, write_study
 
     path = folder / "findings.json"
@@ -408,10 +408,10 @@ def _write(request: config.Request, folder: Path, *, examples: bool = True) -> "
 
 def _asked(
     command: Command, data: Data, target: str | None, settings: Mapping[str, Any], regime: str | None = None
-) -> tuple[config.Request, Table | None]:
+) -> tuple[Request, Table | None]:
     """The request that keyword arguments make, and the table if it was given as one."""
     files, table = given(data)
     check_keywords(command, settings)
     values = {key: parse_value(key, value) for key, value in settings.items() if value is not None}
     named = {"command": command, "data": files, "target": target, "regime": regime}
-    return config.from_mapping(values | named), table
+    return from_mapping(values | named), table

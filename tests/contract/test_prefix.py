@@ -27,7 +27,7 @@ from warmstart.regimes.regimes import DEFAULTS, Regime, Stage
 from warmstart.regimes.starts import Scratch
 from warmstart.results.record import Run
 from warmstart.runs.run import TunedRegime, train_run
-from warmstart.training import frozen_prefix as prefix
+from warmstart.training import frozen_prefix
 from warmstart.training.build_model import start_model
 from warmstart.training.config import TrainConfig
 from warmstart.training.event import Event, Step
@@ -150,7 +150,7 @@ def test_training_on_a_stored_prefix_is_training_on_the_whole(
         scored(cached[1], start, run_data), scored(cached[1], start, run_data, whole=True), atol=1e-5, rtol=0
     )
     assert once <= 2 + 2  # two rows tried whole and cut, then 120 rows in two batches
-    monkeypatch.setattr(prefix, "STORED_BYTES", 0)  # nothing fits
+    monkeypatch.setattr(frozen_prefix, "STORED_BYTES", 0)  # nothing fits
     computed = carried_out(start, ABOVE[method], fresh())
     assert not isinstance(computed[1].reads, PrefixCache)
     alike(cached, computed)
@@ -298,7 +298,7 @@ def test_what_was_not_used_for_longest_makes_room(base: Base, monkeypatch: pytes
     shared: SharedData = run_data.shared
     _, first = carried_out(start, Frozen(unfrozen=1), run_data)
     assert isinstance(first.reads, PrefixCache)
-    monkeypatch.setattr(prefix, "STORED_BYTES", first.reads.values.nbytes + 120 * 16 * 4)
+    monkeypatch.setattr(frozen_prefix, "STORED_BYTES", first.reads.values.nbytes + 120 * 16 * 4)
     _, probe = carried_out(start, Frozen(), run_data)
     carried_out(start, Frozen(unfrozen=1), run_data)  # used again: the probe's is the older one
     _, other = carried_out(replace(start, weights=1), Frozen(), run_data)

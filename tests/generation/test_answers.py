@@ -31,8 +31,8 @@ from warmstart.inference.model_store import load_model
 from warmstart.inference.predict import text_writer
 from warmstart.models.lm_head import LogitsHead
 from warmstart.models.pretrained.base import Base
-from warmstart.request import request as config
 from warmstart.request.prepare import prepare_study
+from warmstart.request.request import Request
 from warmstart.results.record import load_run
 from warmstart.types import Array
 
@@ -416,7 +416,7 @@ def test_a_corpus_that_holds_test_rows_is_told(
     corpus = tmp_path / "corpus.parquet"
     pq.write_table(texts.slice(0, ROWS // 2), corpus)
     known = {"task": task, "base": (decoder,), "regimes": ("hybrid",), "corpus": (str(corpus),), "max_length": 64}
-    request = config.Request((str(table),), **named, **known)
+    request = Request((str(table),), **named, **known)
     problem = prepare_study(request, None, {}).problem
     (found,) = [said for said in problem.caveats if "The corpus holds the text of" in said] or [""]
     held = [text for text in problem.splits.test.numbers if text <= ROWS // 2]

@@ -23,7 +23,7 @@ from warmstart.inference.predict import TrainedModel, model_folder
 from warmstart.inference.prediction_files import _cell, neutral, print_csv
 from warmstart.models.pretrained.base import Base
 from warmstart.results.record import load_run
-from warmstart.study import progress as validation
+from warmstart.study import progress
 
 ROWS = 210
 REASON = "there is nothing to read in 'title'"
@@ -303,14 +303,14 @@ def test_rows_are_flushed_as_they_come_and_how_far_it_is_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = iter(range(0, 1000, 10))
-    monkeypatch.setattr(validation.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     kept: list[int] = []
 
     class Pipe(io.StringIO):
         def flush(self) -> None:
             kept.append(len(of_csv(self.getvalue())))
 
-    print_csv(validation.count_rows(({"prediction": str(i)} for i in range(6)), 6), Pipe())
+    print_csv(progress.count_rows(({"prediction": str(i)} for i in range(6)), 6), Pipe())
     assert kept == [1, 2, 3, 4, 5, 6]
     said = capsys.readouterr().err.splitlines()
     assert said and all("of 6 rows" in line and line.endswith(" left") for line in said)
@@ -320,8 +320,8 @@ def test_no_time_is_predicted_from_the_first_rows(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = iter(range(0, 10_000, 20))
-    monkeypatch.setattr(validation.time, "monotonic", lambda: next(clock))
-    list(validation.count_rows(({"prediction": i} for i in range(40)), 40))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    list(progress.count_rows(({"prediction": i} for i in range(40)), 40))
     first, second, *_ = capsys.readouterr().err.splitlines()
     assert first == "[  2%] 1 of 40 rows" and second.endswith(" left")
 

@@ -9,8 +9,7 @@ import pytest
 from tests.tiny import REGRESSION, tiny_problem
 from warmstart.errors import InputError
 from warmstart.models.pretrained.base import Base
-from warmstart.planning import estimates
-from warmstart.planning import fit_budget as cuts
+from warmstart.planning import estimates, fit_budget
 from warmstart.planning.computed_cost import computed_throughput
 from warmstart.planning.estimates import (
     seconds_of_embedding,
@@ -314,7 +313,7 @@ def test_a_base_as_it_is_comes_back_where_nothing_else_takes_its_time(
 ) -> None:
     """Nobody named them, and each takes more than `FLOOR_SHARE` of the budget; there is no time for `full`."""
     took = {"few-shot": 30.0, "zero-shot": 60.0}
-    for module in (cuts, estimates):
+    for module in (fit_budget, estimates):
         monkeypatch.setattr(module, "seconds_of_untrained", lambda plan, name: took.get(name, 0.0))
     options = replace(plan.options, regimes=("few-shot", "zero-shot", "full"), seeds=1)
     asked = replace(plan, problem=replace(plan.problem, unnamed=tuple(took)), options=options)

@@ -12,7 +12,7 @@ from warmstart.data.rows.split import Rows
 from warmstart.data.schema.conversations import write_prompt
 from warmstart.generation.answers import Writer
 from warmstart.generation.long_documents import summaries, summarize_long
-from warmstart.planning import generation_time as answering
+from warmstart.planning import generation_time
 from warmstart.planning.generation_time import ANSWER_TOKENS, bytes_unread, seconds_per_answer
 from warmstart.tasks.language import Language
 from warmstart.types import Array
@@ -36,7 +36,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> None:
     def seconds(writer: Writer, prompts: list[Array], most: int) -> float:
         return READING * sum(map(len, prompts)) + A_STEP * (most - 1)
 
-    monkeypatch.setattr(answering, "_seconds", seconds)
+    monkeypatch.setattr(generation_time, "_seconds", seconds)
 
 
 @pytest.mark.usefixtures("counted")
@@ -98,7 +98,7 @@ def test_keys_and_values_beyond_those_that_were_read_are_counted(
     )
     asked, answer = len(writer.inputs.prompt(some.texts[0])), 4
     assert bytes_unread(writer, TASK, some) == a_token * 8 * answer
-    monkeypatch.setattr(answering, "READING_BATCH_TOKENS", 3 * asked)
+    monkeypatch.setattr(generation_time, "READING_BATCH_TOKENS", 3 * asked)
     assert bytes_unread(writer, TASK, some) == a_token * (8 * (asked + answer) - 3 * asked)
     assert bytes_unread(writer, TASK, rows(128, "bell")) == a_token * (64 * (asked + answer) - 3 * asked)
 

@@ -107,9 +107,7 @@ def test_a_peak_grows_with_what_is_held() -> None:
     assert memory_probe.PeakMemory(100, 1.0, 20).from_(40) == memory_probe.PeakMemory(120, 1.0, 40)
 
 
-def test_the_most_expensive_step_is_looked_for_in_the_whole_run(
-    problem: Problem, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_most_expensive_step_is_sought_in_the_whole_run(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the steps that are timed alone it was not: step 90 of MiniLM took 180 MB more than any of the first 30."""
     asked = first_plan(problem, replace(OPTIONS, regimes=("full",)))
     steps = []

@@ -14,7 +14,7 @@ from warmstart.models.pretrained.base import Base
 from warmstart.regimes.defaults import AUGMENTATIONS
 from warmstart.regimes.regimes import REGIMES, Regime, RegimeContext
 from warmstart.request.launch import run_to_end
-from warmstart.runs import search as tune
+from warmstart.runs import search
 from warmstart.runs.run import TunedRegime
 from warmstart.training.config import TrainConfig
 from warmstart.training.event import Event
@@ -52,15 +52,15 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
     def scored(trained: tuple[Regime, float], *_: object) -> tuple[float | None, float]:
         regime, lr = trained
         size = regime.start.size
-        return seen.error(lr * tune.TRIAL_SHARE**0.5, size), FLOPS
+        return seen.error(lr * search.TRIAL_SHARE**0.5, size), FLOPS
 
-    monkeypatch.setattr(tune, "train_stages", pretended)
-    monkeypatch.setattr(tune, "score_trial", scored)
+    monkeypatch.setattr(search, "train_stages", pretended)
+    monkeypatch.setattr(search, "score_trial", scored)
     return seen
 
 
 def searched(regime: Regime, trials: int, spend: float = 0.0) -> TunedRegime:
-    steps = tune.search_settings(regime, CONFIG, tiny_draw(REGRESSION), trials, spend)
+    steps = search.search_settings(regime, CONFIG, tiny_draw(REGRESSION), trials, spend)
     while True:
         try:
             next(steps)
@@ -89,7 +89,7 @@ def test_three_rates_about_a_factor_three_apart_and_one_more_beyond_an_edge(
 def test_a_trial_reads_no_more_than_so_many_rows(batch_size: int, steps: int, attempts: Attempts, base: Base) -> None:
     attempts.error = best_at(1e-3)
     config = replace(CONFIG, batch_size=batch_size)
-    run_to_end(tune.search_settings(REGIMES["full"](RegimeContext(base, 84)), config, tiny_draw(REGRESSION), 3, 0.0))
+    run_to_end(search.search_settings(REGIMES["full"](RegimeContext(base, 84)), config, tiny_draw(REGRESSION), 3, 0.0))
     assert {tried.steps for tried in attempts.configs} == {steps}
     assert attempts.configs[0].lr == pytest.approx(1e-3 * (400 / steps) ** 0.5), "a shorter schedule has a higher rate"
 
@@ -138,18 +138,18 @@ def test_a_search_comes_back_from_json(attempts: Attempts, base: Base) -> None:
     for name in ("full", "scratch-dnn"):
         regime = REGIMES[name](RegimeContext(base, 84))
         chosen = searched(regime, trials=3, spend=6 * FLOPS)
-        assert tune.from_json(tune.to_json(chosen), regime, CONFIG) == chosen
+        assert search.from_json(search.to_json(chosen), regime, CONFIG) == chosen
 
 
 def test_a_rate_that_diverges_has_no_score(base: Base) -> None:
     regime, wild = REGIMES["full"](RegimeContext(base, 84)), replace(CONFIG, lr=1e20, optimizer="sgd", clip=1e30)
-    found = run_to_end(tune.search_settings(regime, replace(wild, steps=40), tiny_draw(REGRESSION), 2, 0.0))
+    found = run_to_end(search.search_settings(regime, replace(wild, steps=40), tiny_draw(REGRESSION), 2, 0.0))
     assert {trial.val for trial in found.trials} == {None} and found.flops == 0
 
 
 def with_images(base: Base, errors: dict[str, float | None], monkeypatch: pytest.MonkeyPatch) -> Regime:
     """A regime whose error depends on rate and augmentation."""
-    real = tune.score_trial
+    real = search.score_trial
 
     def scored(trained: Any, *more: Any) -> tuple[float | None, float]:  # as `attempts` pretends
         error, flops = real(trained, *more)
@@ -157,7 +157,7 @@ def with_images(base: Base, errors: dict[str, float | None], monkeypatch: pytest
         extra = errors[strength]
         return (None if extra is None or error is None else error + extra), flops
 
-    monkeypatch.setattr(tune, "score_trial", scored)
+    monkeypatch.setattr(search, "score_trial", scored)
     return replace(REGIMES["full"](RegimeContext(base, 84)), augmentations=AUGMENTATIONS)
 
 
@@ -180,14 +180,14 @@ def test_augmentation_is_chosen_at_the_best_rate_if_it_is_clearly_better(
 ) -> None:
     attempts.error = best_at(3e-3)
     regime, config = with_images(base, errors, monkeypatch), replace(CONFIG, augment="light")
-    first = run_to_end(tune.search_settings(regime, config, tiny_draw(REGRESSION), 3, 0.0, folder=tmp_path / "full"))
+    first = run_to_end(search.search_settings(regime, config, tiny_draw(REGRESSION), 3, 0.0, folder=tmp_path / "full"))
     assert first.config.augment == expected and first.config.lr == pytest.approx(10**-2.5)
     assert [each.augment for each in attempts.configs[-2:]] == ["none", "strong"]
     assert {each.settings["lr"] for each in first.trials[-2:]} == {first.config.lr}
     assert dict(first.regime.chosen) == ({} if expected == "light" else {"augment": expected})
-    again = run_to_end(tune.search_settings(regime, config, tiny_draw(REGRESSION), 3, 0.0, folder=tmp_path / "full"))
+    again = run_to_end(search.search_settings(regime, config, tiny_draw(REGRESSION), 3, 0.0, folder=tmp_path / "full"))
     assert (again.config, again.regime.chosen) == (first.config, first.regime.chosen), "as it was kept"
-    other = tune.transfer(first, regime, replace(config, steps=40), charged=False)
+    other = search.transfer(first, regime, replace(config, steps=40), charged=False)
     assert (other.config.augment, other.config.steps) == (expected, 40)
 
 
@@ -197,11 +197,11 @@ def test_a_trial_of_a_version_that_tried_something_else_is_not_taken(
     """Augmentation was not always tried after the rates."""
     config, draw, folder = replace(CONFIG, augment="light"), tiny_draw(REGRESSION), tmp_path / "full"
     regime = with_images(base, {"none": 1.0, "light": 0.5, "strong": 0.1}, monkeypatch)
-    first = run_to_end(tune.search_settings(regime, config, draw, 3, 0.0, folder=folder))
+    first = run_to_end(search.search_settings(regime, config, draw, 3, 0.0, folder=folder))
     folder.with_name("full.json").unlink()
     wrong = {"trial": {"settings": {"lr": 1e-3, "dropout": 0.3}, "steps": 5, "val": 1e-9}, "flops": 1.0, "seconds": 1.0}
-    tune.save_trial(folder / "3.json", wrong, folder / "checkpoint")
-    again = run_to_end(tune.search_settings(regime, config, draw, 3, 0.0, folder=folder))
+    search.save_trial(folder / "3.json", wrong, folder / "checkpoint")
+    again = run_to_end(search.search_settings(regime, config, draw, 3, 0.0, folder=folder))
     assert again.trials == first.trials and again.config.augment == "strong"
 
 
@@ -210,5 +210,5 @@ def test_with_two_rates_no_augmentation_is_tried(
 ) -> None:
     """A budget that leaves two rates leaves no time for more."""
     regime = with_images(base, {"none": 0.0, "light": 1.0, "strong": 0.0}, monkeypatch)
-    run_to_end(tune.search_settings(regime, replace(CONFIG, augment="light"), tiny_draw(REGRESSION), 2, 0.0))
+    run_to_end(search.search_settings(regime, replace(CONFIG, augment="light"), tiny_draw(REGRESSION), 2, 0.0))
     assert {each.augment for each in attempts.configs} == {"light"}

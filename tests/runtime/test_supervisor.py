@@ -16,7 +16,7 @@ from torture.trials import FULL
 from torture.workshop import Case, Workshop, digest, results, study
 from warmstart.cli import process
 from warmstart.cli.process import SAME_SIGNAL_SECONDS, Stop, Stopped
-from warmstart.runtime import supervisor as supervise
+from warmstart.runtime import supervisor
 
 STUDY = Case((*study("constant", "frozen", "full").words, "--trials", "2"))
 SEARCHED = Case(tuple(word for word in STUDY.words if word not in ("--lr", "1e-3")))
@@ -43,7 +43,7 @@ def test_killed_once_it_goes_on_to_the_same_result(shop: Workshop) -> None:
     assert ended.code == 0
     assert f"killed by SIGKILL (probably: out of memory) during: {TRAINING}. {GOING_ON}\n" in ended.printed
     assert ended.printed.count("killed") == 1 and ended.printed.count("report: ") == 1
-    assert json.loads((out / supervise.DEATHS_FILE).read_text()) == {TRAINING: ["SIGKILL"]}
+    assert json.loads((out / supervisor.DEATHS_FILE).read_text()) == {TRAINING: ["SIGKILL"]}
     assert digest(out) == shop.reference(STUDY).digest
 
 
@@ -150,12 +150,12 @@ def test_wrong_use_is_said_once(shop: Workshop, tmp_path: Path) -> None:
     assert waited_for.printed == plain.printed and plain.printed.count("error: ") == 1
 
 
-@pytest.mark.parametrize("name", [supervise.SUPERVISED_VARIABLE, "TORCHELASTIC_RUN_ID"])
+@pytest.mark.parametrize("name", [supervisor.SUPERVISED_VARIABLE, "TORCHELASTIC_RUN_ID"])
 def test_a_process_waits_for_no_other_where_one_waits_for_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.delenv(supervise.SUPERVISED_VARIABLE, raising=False)
-    assert supervise.can_supervise()
+    monkeypatch.delenv(supervisor.SUPERVISED_VARIABLE, raising=False)
+    assert supervisor.can_supervise()
     monkeypatch.setenv(name, "1")
-    assert not supervise.can_supervise()
+    assert not supervisor.can_supervise()
 
 
 def test_a_stop_that_arrives_twice_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

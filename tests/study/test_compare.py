@@ -30,7 +30,7 @@ from warmstart.study.compare import best_lengths, load_comparison, run_compariso
 from warmstart.study.fit import begin_fit, finish_fit
 from warmstart.study.jobs import carry_out
 from warmstart.study.study import run_study
-from warmstart.training import frozen_prefix as prefix
+from warmstart.training import frozen_prefix
 from warmstart.training.event import Event
 from warmstart.types import Array
 
@@ -110,19 +110,19 @@ def test_a_frozen_base_reads_every_row_once_from_the_measuring_to_the_last_score
     problem: Problem, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computed: list[int] = []
-    activations = prefix.activations
+    activations = frozen_prefix.activations
 
     def counting(
         model: Model, depth: int | None, encoded: Encoded, positions: Array, *more: float
-    ) -> prefix.PrefixCache:
+    ) -> frozen_prefix.PrefixCache:
         computed.append(len(positions))
         return activations(model, depth, encoded, positions, *more)
 
-    monkeypatch.setattr(prefix, "activations", counting)
+    monkeypatch.setattr(frozen_prefix, "activations", counting)
     compared(problem, replace(QUICK, regimes=("frozen",)), folder)
     few = SHORT_MEASUREMENT_ROWS + 12 + 24  # training, validation and test rows
     longest = 32 + 12 + 24  # rows of the most expensive batch, whose memory is measured, and the longest to score
-    tried = prefix.CHECK_ROWS
+    tried = frozen_prefix.CHECK_ROWS
     assert computed == [tried, few, tried, longest, tried, 120]
 
 

@@ -11,7 +11,7 @@ from tests.cli_base import call, products
 from warmstart import api
 from warmstart.errors import UsageError
 from warmstart.models.pretrained.base import Base
-from warmstart.request import request as config
+from warmstart.request.request import load_request
 from warmstart.study.compare import LENGTHS_FILE, ComparisonJobs
 from warmstart.study.jobs import DROPPED_FILE
 
@@ -51,7 +51,7 @@ def test_what_there_was_no_time_for_is_trained_and_nothing_else(dropped: Path) -
     assert isinstance(done, type(again)) and set(done.comparison.names) == NAMES
     assert before.items() <= _written(dropped).items() and not done.comparison.cuts
     assert json.loads((dropped / LENGTHS_FILE).read_text())["b"] and not (dropped / DROPPED_FILE).exists()
-    request = config.load_request(dropped)
+    request = load_request(dropped)
     assert request.budget == 3600 and json.loads((dropped / "plan.json").read_text())["asked_budget"] == 3600
 
 

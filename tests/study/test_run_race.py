@@ -18,7 +18,7 @@ from warmstart.request.launch import run_to_end
 from warmstart.results.race_outcome import RaceForecast, RaceOutcome, load_race
 from warmstart.results.record import Evaluation, Interval, load_run
 from warmstart.runtime.files import write_json
-from warmstart.study import run_race as racing
+from warmstart.study import run_race
 from warmstart.study.fit import advise_fit, begin_fit, finish_fit
 from warmstart.study.jobs import StudyState, carry_out
 from warmstart.study.run_race import RaceJobs, losses
@@ -37,7 +37,7 @@ def problem(base: Base) -> Problem:
 def made(problem: Problem, tmp_path_factory: pytest.TempPathFactory) -> Study:
     folder = tmp_path_factory.mktemp("race")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(racing, "UNTUNED", 0.0)
+        patch.setattr(run_race, "UNTUNED", 0.0)
         return run_to_end(race_study(problem, QUICK, folder, 3.0, command="warmstart advise x.csv"))
 
 
@@ -88,7 +88,7 @@ def test_read_back_it_gives_the_same_answer(made: Study) -> None:
 def test_gone_on_with_it_asks_for_the_same_runs_and_trains_none(
     made: Study, problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(racing, "UNTUNED", 0.0)
+    monkeypatch.setattr(run_race, "UNTUNED", 0.0)
     before = {path: path.stat().st_mtime_ns for path in made.folder.rglob("run.json") if "winner" not in path.parts}
     again = run_to_end(race_study(problem, QUICK, made.folder, 3.0, command="warmstart advise x.csv"))
     after = {path: path.stat().st_mtime_ns for path in made.folder.rglob("run.json") if "winner" not in path.parts}
@@ -109,7 +109,7 @@ def test_several_numbers_of_rows_are_refused(problem: Problem, tmp_path: Path) -
 def test_fit_auto_trains_what_the_race_advises_on_all_rows(
     problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(racing, "UNTUNED", 0.0)
+    monkeypatch.setattr(run_race, "UNTUNED", 0.0)
     options = replace(QUICK, regimes=("constant", "full", "frozen"))
     out = tmp_path / "model"
     lead = run_to_end(advise_fit(problem, options, out / "advice", 3.0, (), "warmstart fit x.csv"))
@@ -259,7 +259,7 @@ def test_a_score_outside_the_band_is_an_alarm() -> None:
 
 
 def test_errors_go_the_other_way(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(racing, "UNTUNED", 0.0)
+    monkeypatch.setattr(run_race, "UNTUNED", 0.0)
     options = replace(QUICK, regimes=("constant", "linear", "frozen"))
     found = run_to_end(race_study(tiny_problem(REGRESSION, base, n=400), options, tmp_path / "study", 3.0))
     assert found.raced is not None

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 
-from warmstart.cli import option_types as options
-from warmstart.cli import process
+from warmstart.cli import option_types, process
 from warmstart.cli.flags import SectionedCommand, command_options
 from warmstart.cli.model_commands import commands_of_a_model
 from warmstart.cli.option_types import DryRun, Folder, Json, Out, Quiet
 from warmstart.cli.study_commands import commands_of_a_study
 from warmstart.errors import UsageError, did_you_mean
 from warmstart.request.serialize import command_line, commented_yaml
-from warmstart.runtime import supervisor as supervise
+from warmstart.runtime import supervisor
 from warmstart.runtime.distributed import world
 
 if TYPE_CHECKING:
@@ -80,11 +79,11 @@ def demo(
     from warmstart import api
     from warmstart.cli.demo_data import catalog
     from warmstart.quantities import parse_duration
-    from warmstart.request import request as config
+    from warmstart.request.request import Request, save_request
     from warmstart.study.progress import print_status, run_with_progress
 
     made = catalog()
-    request = config.Request(
+    request = Request(
         data=(str(out / api.CATALOG),),
         target="price",
         text=("title", "description", "category", "brand", "weight", "rating", "in_stock"),
@@ -97,7 +96,7 @@ def demo(
         noise_floor=made.noise_floor,
     )
     api.check_vacant(out)
-    config.save_request(request, out)
+    save_request(request, out)
     pyarrow.csv.write_csv(made.table, out / api.CATALOG)
     if not quiet:
         where = f"{made.table.num_rows:,} products in {out / api.CATALOG}"
@@ -193,15 +192,15 @@ def fit(out: Out, request: "Request", json_: Json = False, quiet: Quiet = False,
 @app.command(cls=SectionedCommand)
 def predict(
     folder: Folder,
-    data: options.DataArgument,
-    out: options.Predictions = None,
-    id_: options.IdColumn = None,
-    keep_columns: options.KeepColumns = False,
-    probabilities: options.EveryClass = False,
-    explain: options.Influences = None,
-    model: options.Code = None,
-    table: options.TableName = None,
-    offline: options.Offline = None,
+    data: option_types.DataArgument,
+    out: option_types.Predictions = None,
+    id_: option_types.IdColumn = None,
+    keep_columns: option_types.KeepColumns = False,
+    probabilities: option_types.EveryClass = False,
+    explain: option_types.Influences = None,
+    model: option_types.Code = None,
+    table: option_types.TableName = None,
+    offline: option_types.Offline = None,
     quiet: Quiet = False,
 ) -> None:
     """Predict new rows with a run or the winner of a study."""
@@ -231,9 +230,9 @@ for name, command in commands_of_a_model().items():
 @app.command(cls=SectionedCommand)
 def probe(
     folder: Folder,
-    swap: options.Swap,
-    data: options.SwapRows = None,
-    model: options.Code = None,
+    swap: option_types.Swap,
+    data: option_types.SwapRows = None,
+    model: option_types.Code = None,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -256,9 +255,9 @@ for name, command in commands_of_a_study().items():
 @app.command(cls=SectionedCommand)
 def resume(
     folder: Folder,
-    budget: options.LargerBudget = None,
-    compute: options.MoreCompute = None,
-    model: options.Code = None,
+    budget: option_types.LargerBudget = None,
+    compute: option_types.MoreCompute = None,
+    model: option_types.Code = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -267,13 +266,13 @@ def resume(
     Finished runs are not repeated. With a larger --budget, a finished study trains what it had no time for.
     """
     from warmstart import api
-    from warmstart.request import request as config
     from warmstart.request.parse import parse_value
+    from warmstart.request.request import load_request
     from warmstart.study.progress import print_status, run_with_progress
 
     if budget is not None or compute is not None:
         api.raise_budget(folder, parse_value("budget", budget), parse_value("compute", compute))
-    fits = config.load_request(folder).command == "fit"
+    fits = load_request(folder).command == "fit"
     run, study = (api.finished_run(folder), None) if fits else (None, api.finished_study(folder))
     if (run or study) and world().main:
         print_status(f"{folder} is finished: nothing is left to train.")
@@ -369,7 +368,7 @@ def _resumable(begun: "Started", quiet: bool, as_json: bool) -> Iterator[None]:
     """Inside, work can be resumed after a stop: by a person, and by the process that waits for this one."""
     flags = (["--json"] * as_json) + (["--quiet"] * quiet)
     code = ["--model", begun.request.model] if begun.request.model else []
-    supervise.resume_with(["resume", *flags, *code, "--", str(begun.folder)])
+    supervisor.resume_with(["resume", *flags, *code, "--", str(begun.folder)])
     try:
         yield
     except process.Stopped as stopped:

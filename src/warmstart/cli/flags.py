@@ -108,9 +108,9 @@ def _completing(choices: tuple[str, ...]) -> Callable[[str], list[str]]:
 
 def request_from_flags(typed: Mapping[str, Any], command: Command) -> "Request":
     """The request of a command: the file of --config, then flags, then key=value."""
-    from warmstart.request import request as config
+    from warmstart.request.request import Request, from_mapping
 
-    names = set(config.Request.__dataclass_fields__)
+    names = set(Request.__dataclass_fields__)
     parts = typed["data"] or []
     data = tuple(part for part in parts if not _is_pair(part, names))
     named = {k: v for k, v in typed.items() if k not in ("data", CONFIG) and v not in (None, [], ())}
@@ -120,7 +120,7 @@ def request_from_flags(typed: Mapping[str, Any], command: Command) -> "Request":
     settings = read_yaml(file) if file else {}
     said = flags | pairs | ({"data": data} if data else {})
     values = {key: value for key, value in (settings | said).items() if value is not None}
-    return config.from_mapping(values | {"command": command}, {key: str(file) for key in settings if key not in said})
+    return from_mapping(values | {"command": command}, {key: str(file) for key in settings if key not in said})
 
 
 def _once(name: str, given: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from warmstart.cli import option_types as options
+from warmstart.cli import option_types
 from warmstart.errors import UsageError
 
 # Lazily imported below, as in `app`: rich, pyarrow, torch, transformers.
@@ -14,11 +14,11 @@ def commands_of_a_model() -> dict[str, Callable[..., None]]:
 
 
 def _refit(
-    folder: options.Folder,
-    all_: options.AllRows = False,
-    model: options.Code = None,
-    quiet: options.Quiet = False,
-    json_: options.Json = False,
+    folder: option_types.Folder,
+    all_: option_types.AllRows = False,
+    model: option_types.Code = None,
+    quiet: option_types.Quiet = False,
+    json_: option_types.Json = False,
 ) -> None:
     """Train the winner of a study again, with its validation rows too.
 
@@ -38,13 +38,13 @@ def _refit(
 
 
 def _export(
-    folder: options.Folder,
-    to: options.ExportFormat,
-    out: options.Out,
-    data: options.ScoredRows = None,
-    int8: options.Int8 = False,
-    model: options.Code = None,
-    json_: options.Json = False,
+    folder: option_types.Folder,
+    to: option_types.ExportFormat,
+    out: option_types.Out,
+    data: option_types.ScoredRows = None,
+    int8: option_types.Int8 = False,
+    model: option_types.Code = None,
+    json_: option_types.Json = False,
 ) -> None:
     """Export a model for other tools, and check its score there.
 
@@ -66,10 +66,10 @@ def _export(
 
 
 def _push(
-    folder: options.ExportFolder,
-    repository: options.Repository,
-    public: options.Public = False,
-    dry_run: options.DryRun = False,
+    folder: option_types.ExportFolder,
+    repository: option_types.Repository,
+    public: option_types.Public = False,
+    dry_run: option_types.DryRun = False,
 ) -> None:
     """Upload an export with its model card to the Hugging Face Hub.
 
@@ -88,47 +88,47 @@ def _push(
 
 
 def _serve(
-    folder: options.Folder,
-    host: options.Host = "127.0.0.1",
-    port: options.Port = 8000,
-    token_file: options.TokenFile = None,
-    name: options.HostNames = None,
-    rows: options.MostRows = 1000,
-    seconds: options.Timeout = 60,
-    model: options.Code = None,
+    folder: option_types.Folder,
+    host: option_types.Host = "127.0.0.1",
+    port: option_types.Port = 8000,
+    token_file: option_types.TokenFile = None,
+    name: option_types.HostNames = None,
+    rows: option_types.MostRows = 1000,
+    seconds: option_types.Timeout = 60,
+    model: option_types.Code = None,
 ) -> None:
     """Serve a model over HTTP: predictions, health, metrics and a page to try it.
 
     POST a row or a list of rows as JSON to /predict. A model that generates text also serves OpenAI clients at /v1.
     """
     from warmstart import api
-    from warmstart.inference.serve import serve as serving
+    from warmstart.inference.serve import serve
     from warmstart.runtime.device import on_one_thread
     from warmstart.study.progress import print_status
 
-    serving.require_packages()
-    token = serving.read_token(token_file)
-    hosts = serving.hosts_for(host, name or ())
-    with serving.listen(host, port) as listening:
+    serve.require_packages()
+    token = serve.read_token(token_file)
+    hosts = serve.hosts_for(host, name or ())
+    with serve.listen(host, port) as listening:
         with on_one_thread():  # another thread predicts
             trained = api.load(folder, code=model)
-        limits = serving.Limits(rows=rows, seconds=seconds)
-        server = serving.create_app(trained, limits=limits, token=token, hosts=hosts)
-        if token is None and not serving.is_loopback(host):
+        limits = serve.Limits(rows=rows, seconds=seconds)
+        server = serve.create_app(trained, limits=limits, token=token, hosts=hosts)
+        if token is None and not serve.is_loopback(host):
             print_status("warning: anyone who can reach this address can use the model; --token-file requires a token.")
         where = f"[{host}]" if ":" in host else host
         port = listening.getsockname()[1]
         print_status(f"serving {folder} at http://{where}:{port}{'' if token else '/ (open it to try the model)'}")
-        serving.run_server(server, listening)
+        serve.run_server(server, listening)
 
 
 def _chat(
-    folder: options.Folder,
-    system: options.System = None,
-    temperature: options.Temperature = 0.0,
-    top_p: options.TopP = 1.0,
-    most: options.MaxTokens = 256,
-    seed: options.SamplingSeed = 0,
+    folder: option_types.Folder,
+    system: option_types.System = None,
+    temperature: option_types.Temperature = 0.0,
+    top_p: option_types.TopP = 1.0,
+    most: option_types.MaxTokens = 256,
+    seed: option_types.SamplingSeed = 0,
 ) -> None:
     """Chat with a model that generates text.
 

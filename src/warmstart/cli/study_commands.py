@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from warmstart.cli import option_types as options
+from warmstart.cli import option_types
 from warmstart.errors import UsageError, shell_word
 
 # Lazily imported below, as in `app`: rich, pyarrow, torch, transformers.
@@ -14,10 +14,10 @@ def commands_of_a_study() -> dict[str, Callable[..., None]]:
 
 
 def _report(
-    folder: options.Folder,
-    examples: options.ShowExamples = True,
-    pairs: options.Pairs = None,
-    votes: options.Votes = None,
+    folder: option_types.Folder,
+    examples: option_types.ShowExamples = True,
+    pairs: option_types.Pairs = None,
+    votes: option_types.Votes = None,
 ) -> None:
     """Write the HTML report again, or a page for blind votes.
 
@@ -50,7 +50,7 @@ def _report(
     print(written)
 
 
-def _runs(folder: options.Folder, json_: options.Json = False) -> None:
+def _runs(folder: option_types.Folder, json_: option_types.Json = False) -> None:
     """List the finished runs in a folder."""
     from warmstart import api
     from warmstart.cli import print_results

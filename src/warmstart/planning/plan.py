@@ -12,7 +12,7 @@ from warmstart.data.rows.split import Rows
 from warmstart.data.schema.kinds import say_readers
 from warmstart.errors import join_phrases
 from warmstart.models.evaluate import EVALUATION_BATCH
-from warmstart.planning import run_plan as budget
+from warmstart.planning import run_plan
 from warmstart.planning.computed_cost import as_compared, cut_notes
 from warmstart.planning.estimates import (
     measured_with_base,
@@ -81,7 +81,7 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
     For another device nothing is cut.
     """
     began = time.perf_counter()
-    plan = budget.first_plan(problem, options)
+    plan = run_plan.first_plan(problem, options)
     rows, shared = max(plan.sizes), plan.shared()
     if options.constraints.given:
         plan = yield from exclude_by_constraints(plan, shared)

@@ -13,7 +13,7 @@ from warmstart.inference.export.scored_rows import kept_rows, rows_of_table
 from warmstart.inference.model_store import StoredModel, load_model
 from warmstart.inference.predict import model_folder
 from warmstart.regimes.regimes import READ_WITH_BASE
-from warmstart.request import request as config
+from warmstart.request.request import holds_request, load_request
 from warmstart.results.names import regime_of
 from warmstart.results.record import Run, load_run
 from warmstart.results.refit_record import load_refit
@@ -74,7 +74,7 @@ def _rows_scored(
     studies: Sequence[Path], stored: StoredModel, run: Run, files: Sequence[str], table: Table | None
 ) -> Rows:
     """The test rows of a run."""
-    asked = next((config.load_request(each) for each in studies if config.holds_request(each)), None)
+    asked = next((load_request(each) for each in studies if holds_request(each)), None)
     if table is None and not files and asked and all(Path(file).exists() for file in asked.data):
         files = asked.data
     if table is None and files:

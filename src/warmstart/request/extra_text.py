@@ -15,8 +15,8 @@ from warmstart.data.schema.schema import CORPUS, TEXT_OUT, ColumnChoices, Schema
 from warmstart.data.tables.in_memory import table_of
 from warmstart.data.tables.read import Table
 from warmstart.errors import UsageError
-from warmstart.request import request as config
 from warmstart.request.read_data import PreparedData
+from warmstart.request.request import Request
 from warmstart.runtime.sampling import spread_places
 
 MAX_GENERAL_TEXTS = 64  # pieces of text on which forgetting is measured
@@ -25,7 +25,7 @@ MAX_GENERAL_TEXTS = 64  # pieces of text on which forgetting is measured
 MAX_REPLAY_ROWS = 2000  # that are replayed, at most
 
 
-def general_text(request: config.Request) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def general_text(request: Request) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Some pieces of --general-text, from all over it: to measure by, and others to replay, where that is asked for.
 
     None where nothing was named. Raises UsageError where none is left to replay.
@@ -47,7 +47,7 @@ def general_text(request: config.Request) -> tuple[tuple[str, ...], tuple[str, .
     return measured, _spread(others, MAX_REPLAY_ROWS)
 
 
-def domain(request: config.Request, understood: PreparedData) -> Splits | None:
+def domain(request: Request, understood: PreparedData) -> Splits | None:
     """What `hybrid` learns the language from: the corpus that was named; None: the task's own training texts.
 
     Those of a task whose rows are conversations are what is said in them; the keys of these pieces are the numbers of
@@ -77,7 +77,7 @@ def domain(request: config.Request, understood: PreparedData) -> Splits | None:
     return Splits(train, val, spoken.take(np.empty(0, dtype=np.int64)), "")
 
 
-def _read_before(request: config.Request, understood: PreparedData, corpus: Splits) -> tuple[str, ...]:
+def _read_before(request: Request, understood: PreparedData, corpus: Splits) -> tuple[str, ...]:
     """A caveat where the corpus holds test rows."""
     test, schema = understood.splits.test, understood.schema
     columns: list[Sequence[object]] = [test.texts]
@@ -96,7 +96,7 @@ def _read_before(request: config.Request, understood: PreparedData, corpus: Spli
     )
 
 
-def _plain(table: Table, request: config.Request) -> Schema:
+def _plain(table: Table, request: Request) -> Schema:
     return infer_schema(table, ColumnChoices(text=("text",), task="causal-lm", piece_bytes=request.columns.piece_bytes))
 
 

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 from warmstart.data.tables.read import MEMORY, Table
 from warmstart.errors import InputError, UsageError, WarmstartError, join_phrases, shell_word
 from warmstart.quantities import format_effort
-from warmstart.request import request as config
 from warmstart.request.prepare import options_of, prepare_problem
 from warmstart.request.read_data import OwnRegimes, PreparedData, prepare_data
-from warmstart.request.request import TABLE
+from warmstart.request.request import TABLE, Request, forget_place, holds_request, load_request, save_request
 from warmstart.request.serialize import command_line
 from warmstart.results.record import Run
 from warmstart.runtime.distributed import world
@@ -44,14 +43,14 @@ PREPARED = NOT_STARTED | {"findings.json", "examples.parquet"}
 class Started:
     """A request whose folder is claimed."""
 
-    request: config.Request
+    request: Request
     folder: Path
     understood: PreparedData
     fresh: bool  # False: it was begun before, and there may be something in the folder to go on from
     began: float = 0.0  # time.perf_counter() before the data were read
 
 
-def start(request: config.Request, folder: Path, table: Table | None = None) -> Started:
+def start(request: Request, folder: Path, table: Table | None = None) -> Started:
     """Find what is wrong with folder and table; only then claim the folder: a typo leaves nothing behind.
 
     Rows that were given in memory are kept in the folder, unless no texts are to be kept (`examples`). Nothing slow is
@@ -74,13 +73,13 @@ def start(request: config.Request, folder: Path, table: Table | None = None) -> 
     return Started(request, folder, understood, fresh=True, began=began)
 
 
-def _claim(request: config.Request, folder: Path) -> None:
+def _claim(request: Request, folder: Path) -> None:
     """Write the request down, unless another process is at work in the folder and has only just begun."""
     with locked(folder) if folder.is_dir() else nullcontext():
-        config.save_request(request, folder)
+        save_request(request, folder)
 
 
-def restart(request: config.Request, folder: Path) -> Started:
+def restart(request: Request, folder: Path) -> Started:
     """Go on in a folder that was claimed before."""
     began = time.perf_counter()
     _check_processes(request)
@@ -111,7 +110,7 @@ def _keep(table: Table, path: Path) -> None:
         raise UsageError(f"{str(path)!r} cannot be written: {error.strerror}.", "choose another folder") from error
 
 
-def _check_processes(request: config.Request) -> None:
+def _check_processes(request: Request) -> None:
     """Raises UsageError where many processes were started for what takes one."""
     if request.command != "fit" and world().size > 1:
         raise UsageError(
@@ -120,29 +119,29 @@ def _check_processes(request: config.Request) -> None:
         )
 
 
-def _check_trackers(request: config.Request) -> None:
+def _check_trackers(request: Request) -> None:
     if request.track:
         from warmstart.study.trackers import check_trackers
 
         check_trackers(request.track)
 
 
-def _check_workers(request: config.Request) -> None:
+def _check_workers(request: Request) -> None:
     if request.on:
         from warmstart.study.ray_workers import check_ray
 
         check_ray()
 
 
-def resumable(folder: Path, model: str | None) -> config.Request:
+def resumable(folder: Path, model: str | None) -> Request:
     """The request to go on with. Code is only ever run when the person names it again."""
-    request = config.load_request(folder)
+    request = load_request(folder)
     if request.model and not model:
         raise UsageError(f"this was made with --model {request.model}.", f"name it again: --model {request.model}")
     return replace(request, model=model or request.model)
 
 
-def _amount(request: config.Request) -> tuple[bool, float]:
+def _amount(request: Request) -> tuple[bool, float]:
     """A budget as a number, and whether it is a share; else seconds."""
     return (True, request.part) if request.part is not None else (False, request.seconds)
 
@@ -154,7 +153,7 @@ def raise_budget(folder: Path, budget: float | str | None, compute: float | None
     """
     from warmstart.study.compare import forget_refusals
 
-    request = config.load_request(folder)
+    request = load_request(folder)
     if request.command == "fit":
         raise UsageError(
             f"{str(folder)!r} is a single run, which has no budget.", "leave --budget out; it is for studies"
@@ -171,7 +170,7 @@ def raise_budget(folder: Path, budget: float | str | None, compute: float | None
             f"give a larger --{has}: it is for all of the study, with what is finished",
         )
     with locked(folder):
-        config.save_request(longer, folder)
+        save_request(longer, folder)
         forget_refusals(folder)
 
 
@@ -186,7 +185,7 @@ def check_vacant(folder: Path) -> None:
         ) from error
     if there or names - (NOT_STARTED | {CATALOG} if "request.json" in names else set()):
         other = "choose another folder with --out"
-        hint = f"warmstart resume {shell_word(folder)}, or {other}" if config.holds_request(folder) else other
+        hint = f"warmstart resume {shell_word(folder)}, or {other}" if holds_request(folder) else other
         raise UsageError(f"{str(folder)!r} already exists.", hint)
 
 
@@ -209,7 +208,7 @@ def run_to_end(steps: Generator[Any, None, Value]) -> Value:
             return value
 
 
-def plan_steps(request: config.Request, table: Table | None = None) -> "Generator[Event, None, PlanResult]":
+def plan_steps(request: Request, table: Table | None = None) -> "Generator[Event, None, PlanResult]":
     """A plan as an iterator of events. Writes nothing."""
     from warmstart.planning.forecast import TargetMachine
     from warmstart.planning.forecast_from_history import plan_from_history
@@ -253,12 +252,12 @@ def compare_steps(begun: Started, own: OwnRegimes | None = None) -> "Generator[E
         else:
             steps = run_study(problem, options, out, findings, command, executor)
         study = yield from _tracked(steps, request, out, out / "winner")
-        config.forget_place(out)
+        forget_place(out)
         return study
 
 
 @contextmanager
-def _executor(request: config.Request, folder: Path, own: OwnRegimes | None) -> "Iterator[Executor]":
+def _executor(request: Request, folder: Path, own: OwnRegimes | None) -> "Iterator[Executor]":
     """Where the jobs of a study are run: here, or on workers for as long as the context lasts."""
     from warmstart.study.jobs import IN_THIS_PROCESS
 
@@ -294,12 +293,12 @@ def fit_steps(begun: Started, own: OwnRegimes | None = None) -> "Generator[Event
             advised = yield from advise_fit(problem, options, out / "advice", request.part, findings, command)
         study, jobs = yield from begin_fit(problem, options, out, advised)
         yield from _tracked(carry_out(study, jobs), request, out, out)
-        world().on_main(lambda: config.forget_place(out))
+        world().on_main(lambda: forget_place(out))
         return finish_fit(study, advised)
 
 
 def _tracked(
-    steps: "Generator[Event, None, Value]", request: config.Request, folder: Path, winner: Path
+    steps: "Generator[Event, None, Value]", request: Request, folder: Path, winner: Path
 ) -> "Generator[Event, None, Value]":
     """The same, seen by the trackers that were asked for."""
     if not request.track:

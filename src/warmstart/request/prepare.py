@@ -14,10 +14,10 @@ from warmstart.data.schema.conversations import read_turns as read_turns
 from warmstart.data.schema.schema import CORPUS, Schema
 from warmstart.data.tables.read import Table
 from warmstart.errors import MissingError, UsageError, join_phrases
-from warmstart.request import request as config
 from warmstart.request.earlier_study import continued_regimes, find_earlier_study
 from warmstart.request.extra_text import _read_before, domain, general_text
 from warmstart.request.read_data import OwnRegimes, PreparedData, prepare_data
+from warmstart.request.request import Request
 from warmstart.request.select import (
     _check_room,
     added_floors,
@@ -49,7 +49,7 @@ class PreparedProblem:
     checked: CheckResult
 
 
-def check_data(request: config.Request, table: Table, schema: Schema) -> CheckResult:
+def check_data(request: Request, table: Table, schema: Schema) -> CheckResult:
     """Findings, with the lengths that each base's own tokenizer counts where the base is there."""
     from warmstart.models.pretrained.locate import locate, reach
 
@@ -98,25 +98,25 @@ def _with_spelling(found: CheckResult, table: Table, schema: Schema, readers: Se
     return replace(found, findings=findings, spelling=asdict(spelled[0][1]))
 
 
-def _reach_by_loading(request: config.Request, source: str) -> Reach:
-    from warmstart.data.encoding import special_tokens as controls
+def _reach_by_loading(request: Request, source: str) -> Reach:
+    from warmstart.data.encoding import special_tokens
     from warmstart.models.pretrained.base import find_base
 
     base = find_base(source, max_length=request.max_length, offline=request.offline)
     inputs, apart = base.inputs, base.kind == "encoder-decoder"
-    names = tuple(controls.special_token_names(inputs.tokenizer).values())
+    names = tuple(special_tokens.special_token_names(inputs.tokenizer).values())
     found = Reach(inputs.max_length, inputs.count, lambda: inputs.tokenizer.backend_tokenizer, names, apart=apart)
     return replace(found, limit=base.reads)
 
 
-def prepare_study(request: config.Request, table: Table | None, own: OwnRegimes) -> PreparedProblem:
+def prepare_study(request: Request, table: Table | None, own: OwnRegimes) -> PreparedProblem:
     """Read, recognize, split, check, and find the base. Raises what is wrong with any of them. Runs nobody's code."""
     with tempfile.TemporaryDirectory() as folder:
         return prepare_problem(request, prepare_data(request, table), own, Path(folder), run_code=False)
 
 
 def prepare_problem(
-    request: config.Request, understood: PreparedData, own: OwnRegimes, folder: Path, *, run_code: bool = True
+    request: Request, understood: PreparedData, own: OwnRegimes, folder: Path, *, run_code: bool = True
 ) -> PreparedProblem:
     """`folder` is for what has to be made first. `run_code` False: nothing can be trained, only looked at."""
     from warmstart.generation.answers import doubts
@@ -185,7 +185,7 @@ def prepare_problem(
     return PreparedProblem(problem, found)
 
 
-def _require_images_for_code(request: config.Request, schema: Schema) -> None:
+def _require_images_for_code(request: Request, schema: Schema) -> None:
     """Raises UsageError for a base of PyTorch Hub where no images are read."""
     asked = [f"--base {name}" for name in request.base if name.startswith("torchhub:")]
     asked += [f"--trust-code {name}" for name in request.trust_code]
@@ -207,7 +207,7 @@ def _require_mixable(schema: Schema) -> None:
         )
 
 
-def options_of(request: config.Request, problem: "Problem") -> "Options":
+def options_of(request: Request, problem: "Problem") -> "Options":
     """How the problem is gone about. Numbers of tokens become numbers of rows, each read once."""
     options = request.options(chosen_regimes(request, problem.own, problem.schema, problem.bases))
     if not request.tokens:

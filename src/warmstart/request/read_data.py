@@ -13,7 +13,6 @@ from warmstart.data.schema.schema import Schema
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.read import read_table as read_files
 from warmstart.errors import UsageError, WarmstartError
-from warmstart.request import request as config
 from warmstart.request.earlier_study import (
     TABLE_TASKS,
     WITHOUT_OLD_ROWS,
@@ -26,6 +25,7 @@ from warmstart.request.earlier_study import (
     unseen_rows,
 )
 from warmstart.request.renamed_columns import parse_renames, rename_choices, rename_columns
+from warmstart.request.request import Request, load_request
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,7 +48,7 @@ class PreparedData:
     more_splits: tuple[Splits, ...] = ()  # of the same rows, with --splits
 
 
-def prepare_data(request: config.Request, table: Table | None = None) -> PreparedData:
+def prepare_data(request: Request, table: Table | None = None) -> PreparedData:
     """Read, recognize and split: everything about the data that can be wrong, without torch."""
     table = table or read_files(request.data, offline=request.offline, table=request.table)
     table = join_label_columns(table, request.target)
@@ -79,7 +79,7 @@ def prepare_data(request: config.Request, table: Table | None = None) -> Prepare
     return PreparedData(given, table, schema, splits, dropped, old, more)
 
 
-def _rows_before(known: EarlierStudy, request: config.Request) -> Splits | None:
+def _rows_before(known: EarlierStudy, request: Request) -> Splits | None:
     """The rows of the earlier study as it divided them; None with --previous-data none.
 
     Raises UsageError where they are not to be had, or are no longer what they were.
@@ -90,7 +90,7 @@ def _rows_before(known: EarlierStudy, request: config.Request) -> Splits | None:
     places = (known.folder, known.folder.parent, known.folder.parent.parent)
     place = next((each for each in places if (each / "request.json").is_file()), known.folder)
     try:
-        before = config.load_request(place)
+        before = load_request(place)
         found = prepare_data(replace(before, data=request.previous_data or before.data)).splits
     except WarmstartError as error:
         raise UsageError(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from warmstart.data.schema.schema import TEXT_OUT, Schema, TaskName
 from warmstart.errors import UsageError
-from warmstart.request import request as config
 from warmstart.request.read_data import OwnRegimes, PreparedData
+from warmstart.request.request import Request
 from warmstart.results.names import (
     ENDPOINT_REGIME,
     ENSEMBLE,
@@ -38,7 +38,7 @@ def _check_room(base: "Base", schema: Schema) -> None:
     _ = Conversations(base.inputs.folder, base.inputs.max_length, schema.instruction or "").room
 
 
-def bases_of(request: config.Request, understood: PreparedData, folder: Path) -> "tuple[tuple[Base, ...], Base | None]":
+def bases_of(request: Request, understood: PreparedData, folder: Path) -> "tuple[tuple[Base, ...], Base | None]":
     """The bases, and what is built from random weights instead of them, with --parameters: made in `folder`.
 
     No base is looked for where nothing starts from one. Raises UsageError for a base that cannot do the task.
@@ -76,7 +76,7 @@ def bases_of(request: config.Request, understood: PreparedData, folder: Path) ->
     )
 
 
-def needs_no_base(request: config.Request) -> bool:
+def needs_no_base(request: Request) -> bool:
     """Whether nothing that was asked for starts from a base, and what is built has a size and tokens of its own."""
     from warmstart.regimes.regimes import NO_BASE_NEEDED
 
@@ -84,7 +84,7 @@ def needs_no_base(request: config.Request) -> bool:
     return bool(request.parameters and names) and names <= NO_BASE_NEEDED and not request.base
 
 
-def require_keepable(request: config.Request, task: TaskName, base: "Base", regimes: Sequence[str]) -> None:
+def require_keepable(request: Request, task: TaskName, base: "Base", regimes: Sequence[str]) -> None:
     """Raises UsageError for a --reduce-forgetting that can do nothing for what is to be trained."""
     if not request.reduce_forgetting:
         return
@@ -102,7 +102,7 @@ def require_keepable(request: config.Request, task: TaskName, base: "Base", regi
         )
 
 
-def sources_of(request: config.Request, task: TaskName, gpu_bytes: int | None = None) -> tuple[str, ...]:
+def sources_of(request: Request, task: TaskName, gpu_bytes: int | None = None) -> tuple[str, ...]:
     """The bases that were named, with --base or in the names of regimes, or what is usual for the task.
 
     Of several, `fit` needs the one that its regime names. `gpu_bytes`: the memory of the GPU that is to train it.
@@ -119,7 +119,7 @@ def sources_of(request: config.Request, task: TaskName, gpu_bytes: int | None = 
     return named or (usual(task, gpu_bytes),)
 
 
-def added_floors(request: config.Request, schema: Schema) -> tuple[str, ...]:
+def added_floors(request: Request, schema: Schema) -> tuple[str, ...]:
     """What every comparison holds though other regimes were named: without a floor a score says little."""
     from warmstart.regimes.regimes import ALIASES, floors_for
 
@@ -130,7 +130,7 @@ def added_floors(request: config.Request, schema: Schema) -> tuple[str, ...]:
 
 
 def chosen_regimes(
-    request: config.Request, own: "Sequence[Regime]", schema: Schema, bases: "Sequence[Base]"
+    request: Request, own: "Sequence[Regime]", schema: Schema, bases: "Sequence[Base]"
 ) -> tuple[str, ...]:
     """The names to compare, or the one to fit. Raises UsageError for one that is not known, or not for this task.
 
@@ -187,7 +187,7 @@ def _known(name: str) -> str:
     return name_at_base(known_regime(regime), base) if base else known_regime(regime)
 
 
-def own_regimes(request: config.Request, base: "Base", own: OwnRegimes, run_code: bool = True) -> "tuple[Regime, ...]":
+def own_regimes(request: Request, base: "Base", own: OwnRegimes, run_code: bool = True) -> "tuple[Regime, ...]":
     """Regimes for architectures of the user's own, trained from random weights on the base's tokens.
 
     `run_code` False: the file of --model is only looked at, for a function of that name.

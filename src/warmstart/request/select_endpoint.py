@@ -5,14 +5,14 @@ from dataclasses import replace
 from warmstart.data.rows.split import Splits
 from warmstart.data.schema.schema import Schema
 from warmstart.errors import UsageError
-from warmstart.request import request as config
+from warmstart.request.request import Request
 from warmstart.runtime.endpoint import QUESTION_BYTES_PER_TOKEN, Endpoint
 from warmstart.runtime.sampling import spread_places
 
 ROWS_ESTIMATED_FROM = 200  # rows
 
 
-def planned_endpoint(request: config.Request, schema: Schema, splits: Splits) -> Endpoint:
+def planned_endpoint(request: Request, schema: Schema, splits: Splits) -> Endpoint:
     """What was named, with how many requests and tokens it will take at most.
 
     Raises UsageError for what is no address, or holds a password; and, unless this is only a plan, where more tokens

@@ -3,15 +3,15 @@
 from typing import TYPE_CHECKING
 
 from warmstart.errors import UsageError, join_phrases
-from warmstart.request import request as config
 from warmstart.request.read_data import PreparedData
+from warmstart.request.request import AUTO, Request
 from warmstart.results.names import regime_of, split_name
 
 if TYPE_CHECKING:
     from warmstart.models.pretrained.image_base import ImageBase
 
 
-def image_sources(request: config.Request) -> tuple[str, ...]:
+def image_sources(request: Request) -> tuple[str, ...]:
     """The bases that were named, with --base or in the names of regimes, or the usual one if it is installed."""
     from warmstart.models.pretrained.image_base import usual_image_base
 
@@ -21,7 +21,7 @@ def image_sources(request: config.Request) -> tuple[str, ...]:
     return named or ((usual,) if usual else ())
 
 
-def image_bases(request: config.Request, understood: PreparedData) -> "tuple[ImageBase, ...]":
+def image_bases(request: Request, understood: PreparedData) -> "tuple[ImageBase, ...]":
     """At least one: what stands for a base where there is none. Raises UsageError where one is needed, and for what
     images do not have.
     """
@@ -38,7 +38,7 @@ def image_bases(request: config.Request, understood: PreparedData) -> "tuple[Ima
     sources = image_sources(request)
     _fetch_trusted(request, sources)
     if not sources:
-        asked = [*request.regimes, *([request.regime] if request.regime and request.regime != config.AUTO else [])]
+        asked = [*request.regimes, *([request.regime] if request.regime and request.regime != AUTO else [])]
         needing = [
             name
             for name in map(regime_of, asked)
@@ -54,7 +54,7 @@ def image_bases(request: config.Request, understood: PreparedData) -> "tuple[Ima
     return tuple(find_image_base(source, pictures, request.image_size, flips) for source in sources)
 
 
-def _fetch_trusted(request: config.Request, sources: tuple[str, ...]) -> None:
+def _fetch_trusted(request: Request, sources: tuple[str, ...]) -> None:
     """Bring entries of PyTorch Hub to this machine.
 
     Raises UsageError where their code is not trusted, or where code is that none of them runs.

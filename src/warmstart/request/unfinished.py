@@ -5,9 +5,9 @@ from pathlib import Path
 
 from warmstart.data.rows.findings import Finding
 from warmstart.errors import UsageError, join_phrases, shell_word
-from warmstart.request import request as config
 from warmstart.request.prepare import options_of, prepare_problem
 from warmstart.request.read_data import prepare_data
+from warmstart.request.request import load_request
 from warmstart.request.serialize import command_line
 from warmstart.runtime.files import read_json, write_text
 
@@ -15,7 +15,7 @@ from warmstart.runtime.files import read_json, write_text
 def comparison_folder(folder: str | Path) -> Path:
     """The folder of a comparison or a race, finished or not. Raises UsageError where it is that of a single run."""
     out = Path(folder)
-    if config.load_request(out).command == "fit":
+    if load_request(out).command == "fit":
         raise UsageError(
             f"{str(out)!r} is a single run; a report compares several.",
             f"see it with: warmstart runs {shell_word(out)}",
@@ -47,7 +47,7 @@ def report_unfinished(folder: Path, *, examples: bool = True) -> Path:
     from warmstart.study.compare import best_lengths, make_comparison
     from warmstart.study.study import load_examples
 
-    request = config.load_request(folder)
+    request = load_request(folder)
     problem = prepare_problem(request, prepare_data(request), {}, folder, run_code=False).problem
     plan = first_plan(problem, options_of(request, problem))
     paths = [path for name in ("plan.json", "race-plan.json") if (path := folder / name).exists()]

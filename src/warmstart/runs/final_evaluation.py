@@ -10,7 +10,7 @@ import numpy as np
 
 from warmstart.data.encoding.inputs import Encoded
 from warmstart.data.rows.split import Rows
-from warmstart.generation import continuations as continuing
+from warmstart.generation import continuations
 from warmstart.generation.answers import AnswerWriter
 from warmstart.inference.ensemble import Predictor
 from warmstart.inference.model_store import Network
@@ -155,7 +155,7 @@ def score_outputs(
     if network is not None and network.inputs.continuation is not None:
         some_tested, plain = sample_rows(splits.test), network.inputs.continuation
         columns |= _beside(
-            tested, some_tested, continuing.sample_continuations(network.model, plain, some_tested.texts)
+            tested, some_tested, continuations.sample_continuations(network.model, plain, some_tested.texts)
         )
     train_scores = task.score(train_outputs, train_targets, calibration)
     before = rows.get("old")
@@ -198,7 +198,7 @@ def rows_to_judge(test: Rows) -> Rows:
 
 def sample_rows(test: Rows) -> Rows:
     """Some test rows whose generated texts are shown to people: the same random sample for every regime."""
-    return test.take(np.sort(np.random.default_rng(0).permutation(len(test))[: continuing.CONTINUATIONS_SHOWN]))
+    return test.take(np.sort(np.random.default_rng(0).permutation(len(test))[: continuations.CONTINUATIONS_SHOWN]))
 
 
 def measure_latency(model: Predictor, rows: Rows, tries: int = 9) -> float:

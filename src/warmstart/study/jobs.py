@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from warmstart.errors import join_phrases
-from warmstart.planning import history as log
+from warmstart.planning import history
 from warmstart.planning.estimates import (
     measuring,
     predicted_cost,
@@ -34,7 +34,7 @@ from warmstart.runs.execute import JobContext, Results, run
 from warmstart.runs.job import Job, RowSelection, SearchJob, TrainJob
 from warmstart.runs.run import TunedRegime, failed_run, tried_settings
 from warmstart.runs.search import transfer
-from warmstart.runtime import supervisor as supervise
+from warmstart.runtime import supervisor
 from warmstart.runtime.distributed import world
 from warmstart.runtime.files import write_json
 from warmstart.training.event import Event, Expected, JobProgress, OutOfTime, Progress
@@ -276,7 +276,7 @@ def _note(plan: RunPlan, done: Run) -> None:
     """Append to the log of what runs took."""
     if plan.options.log and world().main:
         tokens = None if is_baseline(done.regime) else tokens_per_text(plan, done.regime)
-        log.append(done, plan.base_of(done.regime).name, tokens)
+        history.append(done, plan.base_of(done.regime).name, tokens)
 
 
 # --- what killed the process ------------------------------------------------------------------------------------------
@@ -298,5 +298,5 @@ def killed_too_often(folder: Path, job: Job) -> str | None:
 
 def deaths(folder: Path, doing: str) -> list[str]:
     """The signals that killed the process during this job; none if they are few enough to retry it."""
-    killed = world().on_main(lambda: supervise.deaths_during(folder, doing))
-    return killed if len(killed) >= supervise.MAX_DEATHS else []
+    killed = world().on_main(lambda: supervisor.deaths_during(folder, doing))
+    return killed if len(killed) >= supervisor.MAX_DEATHS else []

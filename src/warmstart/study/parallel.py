@@ -18,7 +18,7 @@ from warmstart.results.names import ENDPOINT_REGIME, regime_of
 from warmstart.results.record import Evaluation
 from warmstart.runs.execute import run
 from warmstart.runs.job import Job
-from warmstart.runtime import supervisor as supervise
+from warmstart.runtime import supervisor
 from warmstart.runtime.lock import locked
 from warmstart.study.jobs import StudyState, killed_too_often
 from warmstart.training.event import Event, OutOfTime, Progress, Step
@@ -210,7 +210,7 @@ class Parallel:
             shutil.rmtree(ran.place, ignore_errors=True)
             return
         if ended.died:
-            supervise.count_death(study.folder, job.doing, ended.died)
+            supervisor.count_death(study.folder, job.doing, ended.died)
             lost = killed_too_often(study.folder, job)
             what = "it is given up" if lost else "another one does it again, from what was saved"
             yield self._event(study, message=f"a worker died ({ended.died}) during: {job.doing}; {what}.")

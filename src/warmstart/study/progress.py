@@ -13,7 +13,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 
 from warmstart.errors import printable
-from warmstart.runtime import supervisor as supervise
+from warmstart.runtime import supervisor
 from warmstart.runtime.distributed import world
 from warmstart.training.event import Event
 from warmstart.types import Value
@@ -45,7 +45,7 @@ def run_with_progress(steps: Generator[Event, None, Value], quiet: bool) -> Valu
             event = next(steps)
             if event.doing != doing:
                 doing = event.doing
-                supervise.note_job(doing)
+                supervisor.note_job(doing)
             watch.send(event)
     except StopIteration as stop:
         value: Value = stop.value

@@ -34,7 +34,7 @@ from warmstart.results.refit_record import REFIT, load_refit
 from warmstart.runs.measure_domain_shift import measure_domain_shift
 from warmstart.runtime.distributed import world
 from warmstart.runtime.files import read_json, read_parquet, reading_ours, write_json, write_parquet, write_text
-from warmstart.study import run_race as racing
+from warmstart.study import run_race
 from warmstart.study.compare import load_comparison, run_comparison, save_comparison
 from warmstart.study.explain_mistakes import explain_mistakes
 from warmstart.study.jobs import BUDGET_TOLERANCE, IN_THIS_PROCESS, Executor
@@ -114,9 +114,9 @@ def race_study(
     folder.mkdir(parents=True, exist_ok=True)
     if options.examples:
         save_examples(problem, folder / "examples.parquet")
-    begun = yield from racing.begin_race(problem, options, folder)
-    if racing.worth_racing(begun.plan):
-        comparison, raced = yield from racing.run_race(begun, part)
+    begun = yield from run_race.begin_race(problem, options, folder)
+    if run_race.worth_racing(begun.plan):
+        comparison, raced = yield from run_race.run_race(begun, part)
     else:
         yield begun.progress.event("planning", message="comparing everything is quick here: no race is needed")
         comparison, raced = (yield from run_comparison(problem, options, folder)), None

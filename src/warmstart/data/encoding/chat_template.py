@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.data.encoding import special_tokens as controls
+from warmstart.data.encoding import special_tokens
 from warmstart.data.encoding.packing import UNLABELED
 from warmstart.data.encoding.special_tokens import EscapedText
 from warmstart.errors import InputError, WarmstartError, join_phrases, shorten
@@ -189,7 +189,8 @@ class Template:
     @cached_property
     def _mark(self) -> Array:
         return np.array(
-            controls.as_plain_text(self.tokenizer).encode(OMISSION_MARK, add_special_tokens=False).ids, dtype=np.int32
+            special_tokens.as_plain_text(self.tokenizer).encode(OMISSION_MARK, add_special_tokens=False).ids,
+            dtype=np.int32,
         )
 
     def _span(self, text: str, opening: str, turn: TurnDict, is_last: bool = False) -> tuple[int, int, int, int]:
@@ -223,28 +224,28 @@ class Template:
         at = int(given[-1]) if len(given) else 0
         start = int(opening.offsets[at, 0]) if len(given) else 0
         before = opening.ids[at:].tolist()
-        both = controls.read_tokens(whole.after(start), self.tokenizer)
+        both = special_tokens.read_tokens(whole.after(start), self.tokenizer)
         ids, offsets = both.ids[len(before) :], _offsets(both)[len(before) :] + start
         if both.ids[: len(before)] != before:
-            rest = controls.read_tokens(whole.after(len(opening.text)), self.tokenizer)
+            rest = special_tokens.read_tokens(whole.after(len(opening.text)), self.tokenizer)
             ids, offsets = rest.ids, _offsets(rest) + len(opening.text)
         count = int((offsets[:, 0] < closed).sum())
         return np.array(ids[:count], dtype=np.int32), offsets[:count, 1]
 
     def _opening(self, turns: Sequence[TurnDict]) -> "_Opening":
         written = self._render(turns, ask=True)
-        encoding = controls.read_tokens(written, self.tokenizer)
+        encoding = special_tokens.read_tokens(written, self.tokenizer)
         return _Opening(written.text, np.array(encoding.ids, dtype=np.int32), encoding)
 
     def _render(self, turns: Sequence[TurnDict], ask: bool = False) -> EscapedText:
         """The turns rendered by the template. Rendered twice if a control token is named in one, to tell them apart."""
         text = self._templated(turns, ask)
-        shown = [turn | {"content": controls.covered(turn["content"], self._controls)} for turn in turns]
+        shown = [turn | {"content": special_tokens.covered(turn["content"], self._controls)} for turn in turns]
         if shown == list(turns):
             return EscapedText(text, text)
         with_covers = self._templated(shown, ask)
         pairs = zip(text, with_covers, strict=False)
-        if len(text) != len(with_covers) or any(a != b and b != controls.COVER for a, b in pairs):
+        if len(text) != len(with_covers) or any(a != b and b != special_tokens.COVER for a, b in pairs):
             raise InputError(
                 "the base's chat template gives another form to a turn in which one of its control tokens is named.",
                 f"leave out the row, or write these otherwise: {join_phrases(self._controls, 4)}",
@@ -269,7 +270,7 @@ class Template:
     @cached_property
     def _controls(self) -> list[str]:
         """Names of control tokens, longest first, as the tokenizer finds them."""
-        return sorted(controls.special_token_names(self.tokenizer).values(), key=len, reverse=True)
+        return sorted(special_tokens.special_token_names(self.tokenizer).values(), key=len, reverse=True)
 
     @cached_property
     def _given(self) -> list[int]:
