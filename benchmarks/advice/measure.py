@@ -37,7 +37,7 @@ from warmstart.runs.run import TunedRegime
 from warmstart.runtime.environment import current_environment
 from warmstart.study import run_race
 from warmstart.study.curve_model import NextRun
-from warmstart.study.jobs import FixedJobs, StudyState, carry_out, search_job
+from warmstart.study.jobs import FixedJobs, StudyState, run_jobs, search_job
 from warmstart.study.race import rungs
 
 LOG = Path(__file__).parent / "log"
@@ -77,7 +77,7 @@ def measure(name: str, problem: Problem, data: Data, folder: Path, table: Path) 
         if (ask.arm, ask.rows, ask.seed) in known:
             continue
         jobs = run_race.race_jobs(study.plan, ask, study.results)
-        run_to_end(carry_out(study, FixedJobs(jobs)))
+        run_to_end(run_jobs(study, FixedJobs(jobs)))
         run = study.results.runs[jobs[-1].id]
         fresh = next((study.results.searches[job.id] for job in jobs[:-1]), None)
         done.append({"problem": name, "kind": problem.kind} | facts(study, run, ask, fresh))

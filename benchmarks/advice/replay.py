@@ -107,15 +107,15 @@ def _cost(problem: Logged, searched: set[str], name: str, rows: int) -> float:
     return problem.cost(name, rows, searched)
 
 
-def _judged(problem: Logged, order: int, standing: RaceRanking) -> Answer:
-    choice = standing.choice or "constant"
+def _judged(problem: Logged, order: int, ranking: RaceRanking) -> Answer:
+    choice = ranking.choice or "constant"
     held = tuple(
         predicted.low <= float(problem.truth[name].mean()) <= predicted.high
-        for name, predicted in standing.predicted.items()
+        for name, predicted in ranking.predicted.items()
         if problem.costs[name, problem.whole] > 0 and name not in WITHOUT_TRAINING
     )
-    answer = answered(problem, order, choice, standing.spent / problem.everything)
-    return Answer(**vars(answer) | {"confidence": standing.confidence, "decided": standing.decided, "held": held})
+    answer = answered(problem, order, choice, ranking.spent / problem.everything)
+    return Answer(**vars(answer) | {"confidence": ranking.confidence, "decided": ranking.decided, "held": held})
 
 
 def answered(problem: Logged, order: int, choice: str, spent: float) -> Answer:

@@ -20,7 +20,7 @@ from tests.cli_base import QUICK, call, products, write_csv
 from tests.tiny import REGRESSION, tiny_rows
 from warmstart.errors import InputError, WarmstartError
 from warmstart.inference.predict import TrainedModel, model_folder
-from warmstart.inference.prediction_files import _cell, neutral, print_csv
+from warmstart.inference.prediction_files import _cell, escape_formula, print_csv
 from warmstart.models.pretrained.base import Base
 from warmstart.results.record import load_run
 from warmstart.study import progress
@@ -263,9 +263,9 @@ def test_a_row_with_an_object_in_a_column_of_texts_is_refused(priced: Path) -> N
 
 def test_what_a_spreadsheet_would_run_is_made_text_and_numbers_stay_numbers() -> None:
     for text in ("=1+1", "+SUM(A1)", "-2+3", "@x", "\t=1", "-", "=-3", "\uff1d1"):
-        assert neutral(text) == "'" + text
+        assert escape_formula(text) == "'" + text
     for value in (-3.5, 7, "-3.5", "+4", "-1e-5", "plain", "a=b", "", None):
-        assert _cell(value) == value == neutral(value)
+        assert _cell(value) == value == escape_formula(value)
     assert _cell(["a", "b"]) == "a|b" and json.loads(_cell(["a|b", "c"])) == ["a|b", "c"]
 
 

@@ -32,7 +32,7 @@ from warmstart.results.record import load_run
 from warmstart.runs.execute import Results
 from warmstart.study import begin, compare, jobs
 from warmstart.study.compare import ComparisonJobs, run_comparison
-from warmstart.study.jobs import StudyState, carry_out
+from warmstart.study.jobs import StudyState, run_jobs
 from warmstart.training.event import Progress
 
 OPTIONS = Options(regimes=("constant", "linear", "frozen", "full"), seeds=1, trials=1, length=0.03, budget=100.0)
@@ -51,7 +51,7 @@ def carried_out(plan: RunPlan, folder: Path, began: float | None = None) -> tupl
     study = StudyState(plan, folder, plan.shared(), progress)
     study.deadline = study.end_of_budget
     strategy = ComparisonJobs(study)
-    for _ in carry_out(study, strategy):
+    for _ in run_jobs(study, strategy):
         pass
     return study, [name for name in study.results.runs if not name.startswith(("constant", "linear"))]
 

@@ -28,7 +28,7 @@ from warmstart.results.record import Run, load_run
 from warmstart.study import begin
 from warmstart.study.compare import best_lengths, load_comparison, run_comparison
 from warmstart.study.fit import begin_fit, finish_fit
-from warmstart.study.jobs import carry_out
+from warmstart.study.jobs import run_jobs
 from warmstart.study.study import run_study
 from warmstart.training import frozen_prefix
 from warmstart.training.event import Event
@@ -305,7 +305,7 @@ def test_a_study_that_is_not_finished_is_not_remembered(folder: Path) -> None:
 def test_one_regime_alone_has_its_run_in_the_folder_itself(name: str, problem: Problem, folder: Path) -> None:
     def fitted() -> Run:
         study, jobs = to_the_end(begin_fit(problem, replace(QUICK, regimes=(name,)), folder))[1]
-        to_the_end(carry_out(study, jobs))
+        to_the_end(run_jobs(study, jobs))
         return finish_fit(study)
 
     run = fitted()

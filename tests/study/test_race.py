@@ -63,8 +63,8 @@ class World:
             try:
                 ask = going.send(Result(ask, losses, self.curves[ask.arm].cost * ask.rows))
             except StopIteration as stop:
-                standing: RaceRanking = stop.value
-                return standing
+                ranking: RaceRanking = stop.value
+                return ranking
 
 
 CLEAR = {"good": Curve(0.2, -0.2), "fair": Curve(0.3, -0.2), "poor": Curve(0.45, -0.1)}

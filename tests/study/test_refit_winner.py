@@ -26,7 +26,7 @@ from warmstart.runs import refit as module
 from warmstart.study import refit_winner
 from warmstart.study.begin import begin_study
 from warmstart.study.compare import ComparisonJobs, make_comparison
-from warmstart.study.jobs import carry_out
+from warmstart.study.jobs import run_jobs
 from warmstart.study.study import Study, run_study
 
 QUICK = Options(regimes=("constant", "linear"), seeds=1)
@@ -129,7 +129,7 @@ def test_when_it_is_made(options: Options, made: bool, base: Base, folder: Path)
 def test_it_is_not_stopped_when_the_budget_is_spent_meanwhile(base: Base, folder: Path) -> None:
     options = replace(QUICK, regimes=("constant", "frozen"), trials=1, refit="none")
     study = run_to_end(begin_study(first_plan(tiny_problem(CLASSES, base), options), folder))
-    run_to_end(carry_out(study, ComparisonJobs(study)))
+    run_to_end(run_jobs(study, ComparisonJobs(study)))
     comparison = make_comparison(study.plan, list(study.results.runs.values()), folder)
     study.plan = replace(study.plan, options=replace(options, refit="validation"))
     study.deadline = -math.inf

@@ -20,7 +20,7 @@ from warmstart.results.record import Evaluation, Interval, load_run
 from warmstart.runtime.files import write_json
 from warmstart.study import run_race
 from warmstart.study.fit import advise_fit, begin_fit, finish_fit
-from warmstart.study.jobs import StudyState, carry_out
+from warmstart.study.jobs import StudyState, run_jobs
 from warmstart.study.run_race import RaceJobs, losses
 from warmstart.study.study import Study, race_study, read_study
 from warmstart.training.event import Expected, Progress
@@ -114,7 +114,7 @@ def test_fit_auto_trains_what_the_race_advises_on_all_rows(
     out = tmp_path / "model"
     lead = run_to_end(advise_fit(problem, options, out / "advice", 3.0, (), "warmstart fit x.csv"))
     study, jobs = run_to_end(begin_fit(problem, options, out, lead))
-    run_to_end(carry_out(study, jobs))
+    run_to_end(run_jobs(study, jobs))
     done = finish_fit(study, lead)
     advised = read_study(tmp_path / "model" / "advice")
     assert done.regime == advised.advice.predicted["regime"] and done.rows == len(problem.splits.train)

@@ -60,7 +60,7 @@ def write_predictions(
 
 def _written(rows: Iterator[dict[str, Any]], path: Path, suffix: str, kept: Iterable[Table], written: bool) -> None:
     if suffix == ".parquet":
-        _write_parquet(alike(rows), path, kept)
+        _write_parquet(with_same_keys(rows), path, kept)
         return
     if suffix == ".xlsx":
         _write_sheet(rows, path, kept, written)
@@ -140,14 +140,14 @@ def _write_sheet(rows: Iterator[dict[str, Any]], path: Path, kept: Iterable[Tabl
     plain = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "in_memory": False}
     with xlsxwriter.Workbook(str(path), plain | {"tmpdir": str(path.parent)}) as book:
         sheet = book.add_worksheet("predictions")
-        for number, (first, row) in enumerate(zip(_cells(kept), alike(rows), strict=False), 1):
+        for number, (first, row) in enumerate(zip(_cells(kept), with_same_keys(rows), strict=False), 1):
             cells = first | row
             if number == SHEET_ROWS:
                 raise UsageError(f"a sheet holds at most {SHEET_ROWS - 1:,} rows.", "write .csv or .parquet")
             if number == 1:
                 sheet.write_row(0, 0, list(map(str, cells)))
             for column, (name, value) in enumerate(cells.items()):
-                cell = _cell(neutral(value) if written and name in row else value)
+                cell = _cell(escape_formula(value) if written and name in row else value)
                 if isinstance(cell, bool):
                     sheet.write_boolean(number, column, cell)
                 elif isinstance(cell, int | float) and math.isfinite(cell) and abs(cell) < EXACT_IN_EXCEL:
@@ -156,7 +156,7 @@ def _write_sheet(rows: Iterator[dict[str, Any]], path: Path, kept: Iterable[Tabl
                     sheet.write_string(number, column, str(cell)[:SHEET_CELL])
 
 
-def alike(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def with_same_keys(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The same rows, all with the keys of the first that has a prediction, in its order; after that, as they come."""
     rest, early = iter(rows), list[dict[str, Any]]()
     for row in rest:
@@ -179,13 +179,15 @@ def print_csv(rows: Iterable[dict[str, Any]], file: Any, kept: Iterable[Table] =
     writer: csv.DictWriter[str] | None = None
     quoting: csv.DictWriter[str]
     flushed = 0.0
-    for first, row in zip(_as_written(kept), alike(rows), strict=False):
+    for first, row in zip(_as_written(kept), with_same_keys(rows), strict=False):
         if writer is None:
             columns = [*first, *row]
             writer = csv.DictWriter(file, columns, lineterminator="\n")
             quoting = csv.DictWriter(file, columns, lineterminator="\n", quoting=csv.QUOTE_ALL)
             writer.writeheader()
-        cells: dict[str, Any] = first | {key: _cell(neutral(value) if written else value) for key, value in row.items()}
+        cells: dict[str, Any] = first | {
+            key: _cell(escape_formula(value) if written else value) for key, value in row.items()
+        }
         if file.isatty():
             cells = {key: printable(cell) if isinstance(cell, str) else cell for key, cell in cells.items()}
         # A lone carriage return ends a row for most readers, but the library quotes only for what it ends rows with.
@@ -211,7 +213,7 @@ def _cell(value: Any) -> Any:
     """A number in digits to read; labels joined by '|', or as JSON where one of them holds that.
 
     Text that a spreadsheet would run as a formula stays as it is: a class that is predicted equals the one in the
-    training table. What a model writes itself comes here neutralized, by `neutral`.
+    training table. What a model writes itself comes here escaped, by `escape_formula`.
     """
     if isinstance(value, float) and value and math.isfinite(value):
         return round(value, max(0, DIGITS - 1 - math.floor(math.log10(abs(value)))))
@@ -221,6 +223,6 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def neutral(text: Any) -> Any:
+def escape_formula(text: Any) -> Any:
     """A quote before text that a spreadsheet would run as a formula."""
     return "'" + text if isinstance(text, str) and is_formula(text) else text

@@ -282,7 +282,7 @@ def _executor(request: Request, folder: Path, own: OwnRegimes | None) -> "Iterat
 def fit_steps(begun: Started, own: OwnRegimes | None = None) -> "Generator[Event, None, Run]":
     """One regime, searched and trained, as an iterator of events; first a race for it where none is named."""
     from warmstart.study.fit import advise_fit, begin_fit, finish_fit
-    from warmstart.study.jobs import carry_out
+    from warmstart.study.jobs import run_jobs
 
     request, out = begun.request, begun.folder
     with _alone_in(begun):
@@ -292,7 +292,7 @@ def fit_steps(begun: Started, own: OwnRegimes | None = None) -> "Generator[Event
             command = command_line(request, str(out))
             advised = yield from advise_fit(problem, options, out / "advice", request.part, findings, command)
         study, jobs = yield from begin_fit(problem, options, out, advised)
-        yield from _tracked(carry_out(study, jobs), request, out, out)
+        yield from _tracked(run_jobs(study, jobs), request, out, out)
         world().on_main(lambda: forget_place(out))
         return finish_fit(study, advised)
 

@@ -186,7 +186,7 @@ def _kl(base: Tensor, tuned: Tensor) -> Tensor:
 # --- bodies without a language-model head -----------------------------------------------------------------------------
 
 
-def unmoved(texts: int) -> Retention:
+def nothing_forgotten(texts: int) -> Retention:
     """Retention of a body that was not trained."""
     return Retention.of({"drift": np.stack([np.zeros(texts), np.ones(texts)], axis=1)}, 0.0)
 

@@ -14,7 +14,7 @@ from warmstart.runs.forgetting_measures import (
     drift,
     features,
     language_retention,
-    unmoved,
+    nothing_forgotten,
 )
 from warmstart.runtime.distributed import world
 from warmstart.runtime.files import cache_folder
@@ -38,8 +38,8 @@ def measure_forgetting(trained: TrainedStages, start: Start, run_data: RunData) 
     if has_language_head(trained.model):
         return _language_forgotten(trained, start, run_data)
     if not trained.body_learned:
-        return unmoved(min(MAX_RETENTION_TEXTS, len(test)))
-    examples = as_read(test, start, run_data)
+        return nothing_forgotten(min(MAX_RETENTION_TEXTS, len(test)))
+    examples = rows_as_read(test, start, run_data)
     device = next(trained.model.parameters()).device
     before = run_data.shared.of_base(
         f"{start.name} {start.pooling} {start.inputs.key} {len(examples)} test rows",
@@ -60,7 +60,7 @@ def _language_forgotten(trained: TrainedStages, start: Start, run_data: RunData)
     """Compare with the base itself: on some test rows, and on general text."""
     base = load_base_model(trained.model, start, run_data)
     asked = sample_rows_evenly(run_data.splits.test, start, run_data)
-    return language_retention(base, trained.model, asked, measured_on(base, start, run_data), world=world())
+    return language_retention(base, trained.model, asked, general_examples(base, start, run_data), world=world())
 
 
 def load_base_model(model: Model, start: Start, run_data: RunData) -> Model:
@@ -75,13 +75,13 @@ def sample_rows_evenly(rows: Rows, start: Start, run_data: RunData, most: int = 
     return run_data.shared.examples(run_data.task.reads(start.inputs), some, run_data.task.targets(some))
 
 
-def as_read(rows: Rows, start: Start, run_data: RunData) -> Examples:
+def rows_as_read(rows: Rows, start: Start, run_data: RunData) -> Examples:
     """The same rows as a body reads them, independent of the task."""
     some = rows.take(spread_places(MAX_RETENTION_TEXTS, len(rows)))
     return run_data.shared.examples(start.inputs, some, np.zeros(len(some), dtype=np.float32))
 
 
-def measured_on(base: Model, start: Start, run_data: RunData) -> Examples | None:
+def general_examples(base: Model, start: Start, run_data: RunData) -> Examples | None:
     """General text: the user's, else sampled from the base; None for a base that generates no text."""
     if start.base is None or start.base.kind != "decoder":
         return None

@@ -23,10 +23,10 @@ from warmstart.results.bootstrap import mean_score
 from warmstart.runs.forgetting_measures import InterpolationPoint, Retention, drift, features, kl_divergence, rise
 from warmstart.runs.interpolation import interpolate, interpolation_frontier, least_forgetting, search_interpolation
 from warmstart.runs.measure_forgetting import (
-    as_read,
+    general_examples,
     has_language_head,
     load_base_model,
-    measured_on,
+    rows_as_read,
     sample_rows_evenly,
 )
 from warmstart.runtime.distributed import world
@@ -139,7 +139,7 @@ class _Measure:
 
 def _language(model: Model, start: Start, run_data: RunData) -> _Measure:
     base = load_base_model(model, start, run_data)
-    general = measured_on(base, start, run_data)
+    general = general_examples(base, start, run_data)
     if general is None:
         asked = sample_rows_evenly(run_data.splits.val, start, run_data)
         return _Measure("kl", base.state_dict(), lambda: mean_score(kl_divergence(base, model, asked)), (asked, asked))
@@ -150,7 +150,7 @@ def _language(model: Model, start: Start, run_data: RunData) -> _Measure:
 
 
 def _features(model: Model, start: Start, run_data: RunData) -> _Measure:
-    asked = as_read(run_data.splits.val, start, run_data)
+    asked = rows_as_read(run_data.splits.val, start, run_data)
     body = start.body(run_data.seed).to(next(model.parameters()).device)
     before = features(body, start.pooling, asked, world())
 

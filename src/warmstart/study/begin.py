@@ -20,7 +20,7 @@ from warmstart.results.record import RUN_AGAIN
 from warmstart.runs.search import SEARCH_AGAIN
 from warmstart.runtime.distributed import world
 from warmstart.runtime.files import read_json
-from warmstart.study.jobs import StudyState, deaths
+from warmstart.study.jobs import StudyState, kill_signals
 from warmstart.training.event import Event, Progress
 from warmstart.training.frozen_prefix import SharedData
 from warmstart.training.stages import stage_inputs
@@ -61,7 +61,7 @@ def begin_study(
         if plan.networks:
             measured_on = rows
             yield from _reading(plan, rows)
-            lost = [name for name in plan.networks if deaths(folder, measuring(name))]
+            lost = [name for name in plan.networks if kill_signals(folder, measuring(name))]
             if plan.options.by_compute:
                 plan = computed_throughput(plan, rows, lost)
             else:

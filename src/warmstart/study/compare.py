@@ -44,7 +44,7 @@ from warmstart.study.jobs import (
     Executor,
     FixedJobs,
     StudyState,
-    carry_out,
+    run_jobs,
     search_job,
     train_job,
 )
@@ -278,9 +278,9 @@ def run_comparison(
     if study.plan.networks:
         yield study.progress.event("planning", message=plan_summary(study.plan))
     strategy = ComparisonJobs(study)
-    yield from carry_out(study, FixedJobs(baseline_jobs(study.plan), later=strategy.certain_jobs()))
+    yield from run_jobs(study, FixedJobs(baseline_jobs(study.plan), later=strategy.certain_jobs()))
     world().on_main(lambda: keep_first_winner(list(study.results.runs.values()), folder))
-    yield from carry_out(study, strategy)
+    yield from run_jobs(study, strategy)
     runs = list(study.results.runs.values())
     best = best_lengths(study.plan, runs)
     more = sum(done.cost.flops for done in runs) - sum(done.cost.flops for done in best)

@@ -23,7 +23,7 @@ _TRUST = 4.0  # pairs of seeds that the prior's spread counts for
 
 @dataclass(frozen=True)
 class NextRun:
-    """A run that is requested or finished."""
+    """A run that a race requests, or has received the score of."""
 
     arm: str
     rows: int
@@ -89,8 +89,8 @@ class ObservedCurve:
         """The model as if `ask` had been run too: its uncertainty does not depend on the score."""
         like = [i for i, other in enumerate(self.asks) if other.arm == ask.arm]
         value = self.values[like[-1]] if like else self.values.mean()
-        luck = self.rows[like[-1]] if like else self.rows.mean(axis=0)  # with the held-out rows
-        return ObservedCurve((*self.asks, ask), np.append(self.values, value), np.vstack([self.rows, luck]))
+        noise = self.rows[like[-1]] if like else self.rows.mean(axis=0)  # with the held-out rows
+        return ObservedCurve((*self.asks, ask), np.append(self.values, value), np.vstack([self.rows, noise]))
 
 
 @dataclass(frozen=True)
@@ -101,60 +101,60 @@ class CurveModel:
     first: int  # rows of the first rung
     whole: int
 
-    def foreseen(self, observed: ObservedCurve, names: Sequence[str]) -> tuple[Array, Array]:
+    def predict(self, observed: ObservedCurve, names: Sequence[str]) -> tuple[Array, Array]:
         """Mean [arms] and covariance [arms, arms] of the log errors on all rows."""
         asks = observed.asks
         targets = [NextRun(name, self.whole, 0) for name in names]
-        across = self._curves(asks, targets)
-        gains = np.linalg.solve(self._seen(observed), across).T
-        off = observed.values - self._usual(asks)
+        across = self._curve_covariance(asks, targets)
+        gains = np.linalg.solve(self._observed_covariance(observed), across).T
+        off = observed.values - self._prior_means(asks)
         center = float(off.mean())
-        mean: Array = center + self._usual(targets) + gains @ (off - center)
-        spread: Array = self._curves(targets, targets) - gains @ across
+        mean: Array = center + self._prior_means(targets) + gains @ (off - center)
+        spread: Array = self._curve_covariance(targets, targets) - gains @ across
         return mean, (spread + spread.T) / 2 + 1e-12 * np.eye(len(names))
 
     def likelihood(self, observed: ObservedCurve) -> float:
         """Log marginal likelihood of the observations: used to learn priors from finished studies."""
-        root = np.linalg.cholesky(self._seen(observed) + 1e-9 * np.eye(len(observed.asks)))
-        off = observed.values - self._usual(observed.asks)
+        root = np.linalg.cholesky(self._observed_covariance(observed) + 1e-9 * np.eye(len(observed.asks)))
+        off = observed.values - self._prior_means(observed.asks)
         # the center is not known: take the likeliest
         ones = np.linalg.solve(root, np.ones(len(off)))
         white = np.linalg.solve(root, off)
         white = white - ones * float(ones @ white) / float(ones @ ones)
         return float(-0.5 * white @ white - np.log(np.diag(root)).sum() - 0.5 * len(off) * math.log(2 * math.pi))
 
-    def _seen(self, observed: ObservedCurve) -> Array:
+    def _observed_covariance(self, observed: ObservedCurve) -> Array:
         """Covariance of the observations, [runs, runs]."""
-        found: Array = self._curves(observed.asks, observed.asks) + observed.rows @ observed.rows.T
-        return found + self._luck(observed)
+        found: Array = self._curve_covariance(observed.asks, observed.asks) + observed.rows @ observed.rows.T
+        return found + self._noise_covariance(observed)
 
-    def _usual(self, asks: Sequence[NextRun]) -> Array:
+    def _prior_means(self, asks: Sequence[NextRun]) -> Array:
         """Log errors around their center, before any observation."""
-        found = [self.prior.level_of(a.arm).mean + self.prior.slope_of(a.arm).mean * self._place(a) for a in asks]
+        found = [self.prior.level_of(a.arm).mean + self.prior.slope_of(a.arm).mean * self._log_rows(a) for a in asks]
         return np.array(found)
 
-    def _curves(self, some: Sequence[NextRun], others: Sequence[NextRun]) -> Array:
+    def _curve_covariance(self, some: Sequence[NextRun], others: Sequence[NextRun]) -> Array:
         """Covariance of the true log errors: a level, a slope, and a slope that varies along the curve."""
-        one, other = (np.array([self._place(ask) for ask in asks]) for asks in (some, others))
+        one, other = (np.array([self._log_rows(ask) for ask in asks]) for asks in (some, others))
         same = np.array([[a.arm == b.arm for b in others] for a in some])
         near, far = np.minimum.outer(one, other), np.maximum.outer(one, other)
         levels = np.array([self.prior.level_of(ask.arm).deviation for ask in some])[:, None]
         slopes = np.array([self.prior.slope_of(ask.arm).deviation for ask in some])[:, None]
-        wandered = self.prior.bend**2 * near**2 * (3 * far - near) / 6
-        own = levels**2 + slopes**2 * near * far + wandered
+        bends = self.prior.bend**2 * near**2 * (3 * far - near) / 6
+        own = levels**2 + slopes**2 * near * far + bends
         found: Array = same * own + _CENTER**2 + self.prior.common**2 * near * far
         return found
 
-    def _luck(self, observed: ObservedCurve) -> Array:
+    def _noise_covariance(self, observed: ObservedCurve) -> Array:
         """Covariance of the noise from seeds and from samples of training rows."""
         asks = observed.asks
         fewer = np.array([math.sqrt(FIRST_RUNG_ROWS / ask.rows) for ask in asks])
         together = np.array([[a.rows == b.rows and a.seed == b.seed for b in asks] for a in asks])
         own = self.prior.seeds**2 + (self.prior.draw * fewer) ** 2
-        luck: Array = np.diag(own) + together * np.outer(fewer, fewer) * self.prior.common_draw**2
-        return luck * self._wilder(observed, np.diag(luck))
+        noise: Array = np.diag(own) + together * np.outer(fewer, fewer) * self.prior.common_draw**2
+        return noise * self._noise_ratio(observed, np.diag(noise))
 
-    def _wilder(self, observed: ObservedCurve, expected: Array) -> float:
+    def _noise_ratio(self, observed: ObservedCurve, expected: Array) -> float:
         """Ratio of the noise variance to the prior's, as estimated from arms with several seeds."""
         square, degrees = _TRUST, _TRUST
         by_size: dict[tuple[str, int], list[int]] = {}
@@ -166,6 +166,6 @@ class CurveModel:
             degrees += len(places) - 1
         return square / degrees
 
-    def _place(self, ask: NextRun) -> float:
+    def _log_rows(self, ask: NextRun) -> float:
         """Log of the rows relative to the first rung."""
         return math.log(ask.rows / self.first)

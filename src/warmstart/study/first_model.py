@@ -9,7 +9,7 @@ from warmstart.quantities import REFERENCE_FLOPS, format_duration, format_exact
 from warmstart.regimes.regimes import WITHOUT_NETWORK
 from warmstart.results.record import Run
 from warmstart.runtime.distributed import world
-from warmstart.study.jobs import FixedJobs, StudyState, carry_out, train_job
+from warmstart.study.jobs import FixedJobs, StudyState, run_jobs, train_job
 from warmstart.study.winner import keep_first_winner
 from warmstart.training.event import Event, Progress
 
@@ -27,7 +27,7 @@ def first_model(asked: RunPlan, folder: Path) -> Generator[Event, None, dict[str
     names = [name for name in asked.names if name in WITHOUT_NETWORK]
     jobs = [train_job(asked, name, max(asked.sizes), asked.options.first_seed) for name in names]
     first = StudyState(asked, folder, asked.shared(), Progress())
-    yield from carry_out(first, FixedJobs(jobs))
+    yield from run_jobs(first, FixedJobs(jobs))
     runs = list(first.results.runs.values())
     world().on_main(lambda: keep_first_winner(runs, folder))
     if len(runs) > 1 and all(run.test is not None for run in runs):

@@ -229,7 +229,7 @@ def train_job(plan: RunPlan, name: str, rows: int, seed: int, search: str | None
     return TrainJob(name, RowSelection(plan.splits.fingerprint, rows, seed), search=search)
 
 
-def carry_out(study: StudyState, strategy: Strategy) -> Generator[Event, None, None]:
+def run_jobs(study: StudyState, strategy: Strategy) -> Generator[Event, None, None]:
     """Run the jobs that the strategy requests until it requests no more; returns the study's results."""
     while jobs := strategy.next_jobs(study.results):
         study.progress.planned += sum(study.seconds_of(job) for job in jobs if job.kind == "train" and job.length > 1)
@@ -287,7 +287,7 @@ def killed_too_often(folder: Path, job: Job) -> str | None:
     search = f"{job.regime}, {job.data.rows:,} rows: searching its learning rate"
     before = {measuring(job.regime): "measuring a few of its steps", search: "searching its learning rate"}
     for doing, words in (before | {job.doing: before.get(job.doing, "training it")}).items():
-        killed = deaths(folder, doing)
+        killed = kill_signals(folder, doing)
         if killed:
             signals = join_phrases(list(dict.fromkeys(killed)))
             reason = f"the process was killed {len(killed)} times while {words} ({signals})"
@@ -296,7 +296,7 @@ def killed_too_often(folder: Path, job: Job) -> str | None:
     return None
 
 
-def deaths(folder: Path, doing: str) -> list[str]:
+def kill_signals(folder: Path, doing: str) -> list[str]:
     """The signals that killed the process during this job; none if they are few enough to retry it."""
     killed = world().on_main(lambda: supervisor.deaths_during(folder, doing))
     return killed if len(killed) >= supervisor.MAX_DEATHS else []

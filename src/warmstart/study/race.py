@@ -64,7 +64,7 @@ class RaceRanking:
     decided: bool
     dropped: dict[str, int]  # arms without a chance, with the most rows that they were seen at
     unseen: tuple[str, ...] = ()  # arms that no run was made of: all that is known of them was known before
-    next_ask: NextRun | None = None  # the run that would tell most, whatever it costs; None: none is left
+    next_ask: NextRun | None = None  # the run that is most informative, whatever it costs; None: none is left
     next_cost: float | None = None
 
 
@@ -91,35 +91,35 @@ def race(
 ) -> Generator[NextRun, Result, RaceRanking]:
     """Request runs until one arm is known to be best on `whole` rows, or the budget is spent.
 
-    `worth`: the smallest gain that matters, as a share of the best score, which is 1 - loss if higher is better.
+    `min_effect`: the smallest gain that matters, as a share of the best score, which is 1 - loss if higher is better.
     `seeds`: the most runs of one arm at one number of rows.
     """
-    sight = CurveModel(prior or Prior(), rungs(whole)[0], whole)
-    field_ = _Field(tuple(arms), whole, min_effect, higher_is_better, sight, generator, min(seeds, MOST_SEEDS))
-    for ask in field_.opening():
-        if field_.spent + field_.cost(ask) <= budget or not field_.seen:
-            field_.add((yield ask))
-    begun = field_.spent
-    for ask in field_.curves():
-        if field_.spent + field_.cost(ask) <= min(budget, begun + CURVES * budget):
-            field_.add((yield ask))
+    model = CurveModel(prior or Prior(), rungs(whole)[0], whole)
+    state = _RaceState(tuple(arms), whole, min_effect, higher_is_better, model, generator, min(seeds, MOST_SEEDS))
+    for ask in state.cheap_on_all_rows():
+        if state.spent + state.cost(ask) <= budget or not state.seen:
+            state.add((yield ask))
+    begun = state.spent
+    for ask in state.cheap_on_fewer_rows():
+        if state.spent + state.cost(ask) <= min(budget, begun + CURVES * budget):
+            state.add((yield ask))
     while True:
-        standing = field_.standing()
-        wanted = None if standing.decided else field_.next_ask(standing, budget - field_.spent)
+        ranking = state.ranking()
+        wanted = None if ranking.decided else state.next_ask(ranking, budget - state.spent)
         if wanted is None:
-            return standing
-        field_.add((yield wanted))
+            return ranking
+        state.add((yield wanted))
 
 
 @dataclass
-class _Field:
-    """The arms and their results."""
+class _RaceState:
+    """The arms of a race, and their results so far."""
 
     arms: tuple[RaceArm, ...]
     whole: int
     min_effect: float
     higher_is_better: bool
-    sight: CurveModel
+    model: CurveModel
     generator: int
     seeds: int
     seen: list[Result] = field(default_factory=list)  # in the order of asking, failed ones apart
@@ -136,11 +136,11 @@ class _Field:
     def cost(self, ask: NextRun) -> float:
         return next(arm for arm in self.arms if arm.name == ask.arm).cost(ask.rows)
 
-    def opening(self) -> list[NextRun]:
+    def cheap_on_all_rows(self) -> list[NextRun]:
         """Cheap arms on all rows, cheapest first."""
         return sorted((NextRun(arm.name, self.whole, 0) for arm in self.arms if arm.whole), key=self.cost)
 
-    def curves(self) -> list[NextRun]:
+    def cheap_on_fewer_rows(self) -> list[NextRun]:
         """Cheap arms on fewer rows, cheapest first."""
         fewer = [rows for rows in rungs(self.whole) if rows < self.whole]
         cheap = [arm.name for arm in self.arms if arm.whole and not arm.flat and arm.name in self.known]
@@ -161,7 +161,7 @@ class _Field:
 
     def _unknown(self, arm: str) -> bool:
         """Whether nothing is known of it, neither from runs nor from the prior."""
-        return not self._asked(arm) and arm not in self.sight.prior.levels
+        return not self._asked(arm) and arm not in self.model.prior.levels
 
     def _may_win(self, arm: str, chance: float) -> bool:
         return chance >= CHANCE or self._unknown(arm)
@@ -169,13 +169,13 @@ class _Field:
     def _asked(self, arm: str) -> list[NextRun]:
         return [result.ask for result in self.seen if result.ask.arm == arm]
 
-    def standing(self) -> RaceRanking:
+    def ranking(self) -> RaceRanking:
         known = self.known
         if not known:
             return RaceRanking(None, (), 0.0, {}, {}, self.spent, decided=False, dropped={})
         names = self.running
         observed = self._observed()
-        mean, spread = self.sight.foreseen(observed, names)
+        mean, spread = self.model.predict(observed, names)
         random = np.random.default_rng(self.generator)
         errors = self._possible_errors(random.multivariate_normal(mean, spread, _DRAWS, method="eigh"))
         best = errors.min(axis=1, keepdims=True)
@@ -190,7 +190,7 @@ class _Field:
         middle = self._possible_errors(mean)
         may_win = [name for name, chance in zip(names, chances, strict=True) if self._may_win(name, float(chance))]
         candidates = list(self._possible(may_win))
-        worthwhile = self._worth_asking(observed, names, place, candidates)
+        worthwhile = self._expected_improvements(observed, names, place, candidates)
         wanted = max(worthwhile, key=lambda ask: worthwhile[ask] / max(self.cost(ask), 1e-12), default=None)
         return RaceRanking(
             choice=names[place],
@@ -217,15 +217,15 @@ class _Field:
         errors: Array = np.exp(logs)
         return np.minimum(errors, 1.0) if self.higher_is_better else errors
 
-    def next_ask(self, standing: RaceRanking, left: float) -> NextRun | None:
+    def next_ask(self, ranking: RaceRanking, left: float) -> NextRun | None:
         """The most informative run for its cost, among those within the budget."""
         names = self.running
-        if standing.choice is None:  # whatever it costs: of nothing, nothing follows
+        if ranking.choice is None:  # whatever it costs: without a result nothing can be predicted
             asks = [NextRun(name, rungs(self.whole)[0], 0) for name in names]
             return min(asks, key=self.cost, default=None)
-        matter = [n for n in names if n == standing.choice or self._may_win(n, standing.chances[n])]
+        matter = [n for n in names if n == ranking.choice or self._may_win(n, ranking.chances[n])]
         affordable = [ask for ask in self._possible(matter) if self.cost(ask) <= left]
-        worthwhile = self._worth_asking(self._observed(), names, names.index(standing.choice), affordable)
+        worthwhile = self._expected_improvements(self._observed(), names, names.index(ranking.choice), affordable)
         return max(worthwhile, key=lambda ask: worthwhile[ask] / max(self.cost(ask), 1e-12), default=None)
 
     def _possible(self, names: Sequence[str]) -> Iterator[NextRun]:
@@ -242,7 +242,7 @@ class _Field:
         seen = [result for result in self.seen if result.ask.arm not in self.failed]
         return ObservedCurve.of([each.ask for each in seen], [each.losses for each in seen if each.losses is not None])
 
-    def _worth_asking(
+    def _expected_improvements(
         self, observed: ObservedCurve, names: Sequence[str], lead: int, candidates: Sequence[NextRun]
     ) -> dict[NextRun, float]:
         """Expected improvement of the choice by each run, in log error.
@@ -252,12 +252,12 @@ class _Field:
         rows and seeds are observed, not on their scores: the knowledge gradient (Frazier, Powell and Dayanik 2009), for
         each arm against the leading one alone.
         """
-        mean, spread = self.sight.foreseen(observed, names)
+        mean, spread = self.model.predict(observed, names)
         ahead, now = mean[lead] - mean, _differences(spread, lead)
         never = np.array([not self._asked(name) for name in names])
         found = {}
         for ask in candidates:
-            _, after = self.sight.foreseen(observed.with_one_more(ask), names)
+            _, after = self.model.predict(observed.with_one_more(ask), names)
             moved = np.sqrt(np.maximum(now - _differences(after, lead), 1e-12))
             gained = moved * _expected_above(-ahead / moved) - np.maximum(ahead, 0)
             gained += never * np.maximum(ahead, 0) * (np.array(names) == ask.arm)

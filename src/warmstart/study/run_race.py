@@ -31,7 +31,7 @@ from warmstart.runtime.files import write_json
 from warmstart.study.begin import begin_study
 from warmstart.study.compare import make_comparison, save_comparison
 from warmstart.study.curve_model import NextRun
-from warmstart.study.jobs import StudyState, carry_out, search_job, train_job
+from warmstart.study.jobs import StudyState, run_jobs, search_job, train_job
 from warmstart.study.race import RaceArm, RaceRanking, Result, race, rungs
 from warmstart.study.refit_winner import refit_winner
 from warmstart.training.event import Event
@@ -177,7 +177,7 @@ def run_race(study: StudyState, part: float | None) -> Generator[Event, None, tu
     whole_study = format_effort(everything, by_compute=True) if by_compute else f"{everything / 60:.0f} min"
     yield study.progress.event("planning", message=f"{said} {whole_study}")
     strategy = RaceJobs(study, allowed)
-    yield from carry_out(study, strategy)
+    yield from run_jobs(study, strategy)
     runs = list(study.results.runs.values())
     comparison = replace(make_comparison(plan, runs, study.folder), excluded=plan.excluded)
     save_comparison(comparison, study.folder)
@@ -214,19 +214,19 @@ def losses(done: Run) -> Array | None:
 
 
 def _raced(plan: RunPlan, strategy: RaceJobs, runs: Sequence[Run], everything: float) -> RaceOutcome:
-    whole, standing = max(plan.sizes), strategy.ranking
-    assert standing is not None
+    whole, ranking = max(plan.sizes), strategy.ranking
+    assert ranking is not None
     top = max((HIGHEST.get(run.metric, 1.0) for run in runs), default=1.0)
 
     def score(loss: float) -> float:
         return top * (1 - loss) if strategy.higher else loss
 
     outlooks = []
-    ranks = {name: (-round(standing.chances[name], 2), found.value) for name, found in standing.predicted.items()}
+    ranks = {name: (-round(ranking.chances[name], 2), found.value) for name, found in ranking.predicted.items()}
     for name in sorted(ranks, key=ranks.__getitem__):
         seen = [run for run in runs if run.regime == name]
         most = max(run.rows for run in seen)
-        found = standing.predicted[name]
+        found = ranking.predicted[name]
         ends = sorted((score(found.low), score(found.high)))
         arm = next(arm for arm in strategy.arms if arm.name == name)
         outlooks.append(
@@ -234,7 +234,7 @@ def _raced(plan: RunPlan, strategy: RaceJobs, runs: Sequence[Run], everything: f
                 regime=name,
                 family=seen[0].family,
                 rows=most,
-                chance=standing.chances[name],
+                chance=ranking.chances[name],
                 score=score(found.value),
                 interval=Interval(*ends),
                 seconds=arm.cost(whole)
@@ -242,22 +242,22 @@ def _raced(plan: RunPlan, strategy: RaceJobs, runs: Sequence[Run], everything: f
                 else fmean(_seconds(plan, r) for r in seen if r.rows == most),
             )
         )
-    ask = standing.next_ask
+    ask = ranking.next_ask
     return RaceOutcome(
         whole=whole,
-        choice=standing.choice,
-        tie=standing.tie,
-        confidence=standing.confidence,
-        decided=standing.decided,
+        choice=ranking.choice,
+        tie=ranking.tie,
+        confidence=ranking.confidence,
+        decided=ranking.decided,
         outlooks=tuple(outlooks),
-        spent=standing.spent,
+        spent=ranking.spent,
         allowed=strategy.allowed,
         exhaustive=everything,
         exhaustive_flops=_exhaustive_flops(plan, runs),
         next_regime=ask.arm if ask else None,
         next_rows=ask.rows if ask else None,
-        next_seconds=standing.next_cost,
-        unseen=standing.unseen,
+        next_seconds=ranking.next_cost,
+        unseen=ranking.unseen,
         by_compute=plan.options.by_compute,
     )
 
