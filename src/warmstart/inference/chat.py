@@ -24,7 +24,7 @@ GOES_ON = "Each line is the beginning of a text, which the model continues. /qui
 
 @dataclass(frozen=True)
 class Drawing:
-    """How words are drawn, and how many at most."""
+    """How tokens are sampled, and how many at most."""
 
     temperature: float = 0.0  # 0: the likeliest
     top_p: float = 1.0
@@ -33,7 +33,7 @@ class Drawing:
 
 
 class ChatSession(Protocol):
-    """Somebody who says something to every line."""
+    """Anything that answers every line: a conversation, a continuation, or separate requests."""
 
     how: str  # for who types
 
@@ -64,13 +64,13 @@ class Chat:
             self.turns[:] = [*turns, Turn("assistant", answer)]
 
     def anew(self) -> None:
-        """Forget all but what it was told before."""
+        """Forget everything but the system prompt."""
         self.turns[:] = [turn for turn in self.turns if turn.role == "system"]
 
 
 @dataclass
 class Continuation:
-    """A language model that goes on with texts, each by itself."""
+    """A language model that continues texts, each by itself."""
 
     model: Model
     inputs: ContinuationInputs
@@ -119,7 +119,7 @@ def chat_with(
     most: int = MAX_ANSWER_TOKENS,
     seed: int = 0,
 ) -> Chat | Requests | Continuation:
-    """A conversation, or texts that are answered or gone on with. Raises UsageError for a model that does neither."""
+    """A conversation, or texts to answer or continue. Raises UsageError for a model that does neither."""
     stored, network = trained.stored, trained.stored.network
     drawing = Drawing(temperature, top_p, seed, most)
     texts = None if network is None else network.inputs.continuation
@@ -149,7 +149,7 @@ def chat_with(
 
 
 def converse(talk: ChatSession, lines: Iterable[str], out: TextIO = sys.stdout) -> None:
-    """An answer to every line, written as it comes; empty lines are passed over, `/new` begins anew, `/quit` ends."""
+    """Answer every line as it is generated. Empty lines are skipped, `/new` starts over, `/quit` ends."""
     for line in lines:
         text = line.encode(errors="replace").decode().strip()  # a terminal may give half of a character
         if text == "/quit":

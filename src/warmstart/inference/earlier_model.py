@@ -39,7 +39,7 @@ class EarlierModel:
 
     @property
     def is_network(self) -> bool:
-        """Whether its training can go on."""
+        """Whether it is a network, so that its training can continue."""
         return self.stored.network is not None
 
     def network(self) -> Model:
@@ -52,7 +52,7 @@ class EarlierModel:
 
     @property
     def columns(self) -> FeaturesBeside | None:
-        """What the head of the network reads beside the text."""
+        """Columns that the network's head reads besides the text."""
         there = (self.folder / COLUMN_FOLDER).is_dir()
         return load_columns(self.folder / COLUMN_FOLDER, TRAIN_AGAIN) if there else None
 

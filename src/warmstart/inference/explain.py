@@ -60,17 +60,17 @@ def predictions_needed(stored: StoredModel, rows: NewRows) -> list[int]:
 
 
 def _pieces(text: str) -> int:
-    """Into how many parts a text is cut."""
+    """How many parts a text is split into."""
     return min(MAX_SPANS, len(_word_spans(text)))
 
 
 def _word_spans(text: str) -> list[tuple[int, int]]:
-    """Where its words are: pieces with a letter or a digit in them."""
+    """Spans of the words in a text: pieces with a letter or a digit."""
     return [found.span() for found in PIECES.finditer(text) if any(map(str.isalnum, found[0]))]
 
 
 def explain(trained: TrainedModel, rows: NewRows, most: int = 5) -> Iterator[list[Influence]]:
-    """For each row the `most` influences that are largest, first the largest; none where nothing can be predicted.
+    """The `most` largest influences on each row's prediction, largest first; none for rows without a prediction.
 
     Raises UsageError for a model that predicts sets of labels or writes texts.
     """

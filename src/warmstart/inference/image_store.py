@@ -27,7 +27,7 @@ IMAGE_NETWORK = "image network"  # of a body, in model.json
 
 
 def save_image_network(folder: Path, body: nn.Module, base: Base | None = None) -> dict[str, Any] | None:
-    """Write the weights; give what `model.json` says of the body. None for a body that reads no images.
+    """Save the weights; returns the body's facts for `model.json`, None for a body that reads no images.
 
     `base`: what the body's adapters are for, where it has any: they are written alone.
     """
@@ -45,7 +45,7 @@ def save_image_network(folder: Path, body: nn.Module, base: Base | None = None) 
 
 
 def load_image_network(folder: Path, said: Mapping[str, Any], inputs: Mapping[str, Any]) -> tuple[ImageNetwork, Pixels]:
-    """The network that model.json says of the body, and what it reads.
+    """The network that `model.json` describes, and its inputs.
 
     Raises InputError where the weights are not those of that network, MissingError where adapters lack their base.
     """

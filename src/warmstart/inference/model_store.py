@@ -94,14 +94,14 @@ class ModelFacts(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Network:
-    """A trained network with what it reads by."""
+    """A trained network with its inputs."""
 
     model: Model
     inputs: Inputs
 
     @property
     def writer(self) -> Writer | None:
-        """The same writing answers; None where nothing is written."""
+        """The same model as a generator of answers; None if it generates no text."""
         prompts = self.inputs.prompts
         return None if prompts is None else Writer(self.model, prompts)
 
@@ -115,7 +115,7 @@ class Network:
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A model as it was saved, with all that predicting takes."""
+    """A saved model, with everything needed to predict."""
 
     predictor: Predictor
     network: Network | None  # the predictor itself; None for a baseline
@@ -127,13 +127,13 @@ class StoredModel:
 
     @property
     def writer(self) -> AnswerWriter | None:
-        """What writes its answers; None where nothing is written."""
+        """Generates the model's answers; None if it generates no text."""
         found: AnswerWriter | None = self.network.writer if self.network else getattr(self.predictor, "writer", None)
         return found
 
 
 def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[str, Any]:
-    """Write the weights; give the facts that `model.json` needs to read them."""
+    """Save the weights; returns the facts that `model.json` needs to load them."""
     folder.mkdir(parents=True, exist_ok=True)
     inputs = task.reads(start.inputs)
     facts: dict[str, Any] = {"pooling": model.pooling, "inputs": inputs.to_json(), "width": body_width(model.body)}

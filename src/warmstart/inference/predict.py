@@ -42,7 +42,7 @@ class TrainedModel:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes or labels that it tells apart; of other tasks, none."""
+        """The classes or labels that it predicts; empty for other tasks."""
         return tuple(self.stored.task.to_json().get("classes", ()))
 
     @staticmethod
@@ -276,7 +276,7 @@ def _named(start: int, places: Sequence[int]) -> Iterator[None]:
 
 
 def text_writer(stored: StoredModel) -> AnswerWriter:
-    """Who answers. The model must be one of a task that writes."""
+    """The generator of answers. The model's task must generate text."""
     assert stored.writer is not None
     return stored.writer
 
@@ -294,7 +294,7 @@ def load_model_for_prediction(
 
 
 def model_folder(path: Path) -> Path:
-    """Where the model of a run lies, or of a study's winner. Raises InputError where there is none."""
+    """The folder of a run's model, or of a study's winner. Raises InputError if there is none."""
     if not path.is_dir():
         raise InputError(f"there is no folder {str(path)!r}.", "name the folder of a finished run or study")
     inner = path / "winner"

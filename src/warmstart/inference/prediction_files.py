@@ -26,7 +26,7 @@ EXACT_IN_EXCEL = 10**15  # Excel's numbers have 15 digits: a longer one is writt
 
 
 def check_ending(path: Path | None) -> None:
-    """Raises UsageError where predictions cannot be written to a file of this name."""
+    """Raises UsageError if predictions cannot be written to a file with this ending."""
     if path is not None and path.suffix not in ENDINGS:
         raise UsageError(f"{str(path)!r} has no ending that is known.", "end it in .csv, .jsonl, .parquet or .xlsx")
     if path is not None and path.suffix == ".xlsx" and find_spec("xlsxwriter") is None:
@@ -36,7 +36,7 @@ def check_ending(path: Path | None) -> None:
 
 
 def check_apart(path: Path | None, read: Sequence[str]) -> None:
-    """Raises UsageError where predictions would take the place of the rows that they are made of."""
+    """Raises UsageError if predictions would overwrite the rows that they are made from."""
     if path is not None and path.exists() and any(Path(file).exists() and path.samefile(file) for file in read):
         raise UsageError(f"{str(path)!r} holds the rows to predict from.", "name another file with --out")
 
@@ -74,7 +74,7 @@ def _written(rows: Iterator[dict[str, Any]], path: Path, suffix: str, kept: Iter
 
 
 def _cells(kept: Iterable[Table]) -> Iterator[dict[str, Any]]:
-    """The rows of these tables, a dict each; without any table, empty ones without end."""
+    """The rows of these tables as dicts; without tables, empty dicts forever."""
     return _rows_of(kept, lambda table: (row for batch in table.columns.to_batches(BATCH) for row in batch.to_pylist()))
 
 
@@ -170,7 +170,7 @@ def with_same_keys(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def print_csv(rows: Iterable[dict[str, Any]], file: Any, kept: Iterable[Table] = (), *, written: bool = False) -> None:
-    """To a file or a pipe, row by row: what is read as it comes should come.
+    """Write CSV to a file or a pipe row by row, so that a reader sees each row at once.
 
     `kept`: columns to write before them, as they are written where they come from. `written`: predictions are texts of
     a model, which follow from what it reads, which anybody may have written: where a spreadsheet would run one, a quote
@@ -224,5 +224,5 @@ def _cell(value: Any) -> Any:
 
 
 def escape_formula(text: Any) -> Any:
-    """A quote before text that a spreadsheet would run as a formula."""
+    """Put a quote before text that a spreadsheet would run as a formula."""
     return "'" + text if isinstance(text, str) and is_formula(text) else text

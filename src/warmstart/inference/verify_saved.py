@@ -16,7 +16,7 @@ SAME_SHARE = 0.02  # of the largest output: a GPU and a CPU, or bf16 and fp32, d
 
 
 def check_saved(folder: Path, expected: Array, rows: Rows, start: Start | None = None) -> None:
-    """Raises TrainingError where the model that was just saved does not give what the trained one gives.
+    """Raises TrainingError if the saved model gives other outputs than the trained one.
 
     What is scored is then what is delivered. `expected`: the outputs for these few rows, [n, k]; `start`: what a
     network started from.

@@ -20,7 +20,7 @@ BODY = "body.safetensors"
 
 
 def save_wide_and_deep(folder: Path, body: nn.Module, inputs: Inputs) -> dict[str, Any]:
-    """Write weights and terms; give the facts about the body that reading them takes."""
+    """Save weights and terms; returns the facts about the body that loading needs."""
     write_tensors(folder / BODY, {name: tensor.contiguous() for name, tensor in body.state_dict().items()})
     inputs.save(folder / TERMS)
     return {"kind": WIDE_AND_DEEP, "network": asdict(cast(WideAndDeep, body).network)}

@@ -27,7 +27,7 @@ MOST_STEPS = 30  # that are measured of a regime, at most
 
 
 def computed_throughput(plan: RunPlan, shared: SharedData, lost: Collection[str] = ()) -> RunPlan:
-    """The plan with what a row takes, from shapes and lengths, in seconds of the reference device.
+    """The plan with the cost of a row, from shapes and lengths, in seconds of the reference device.
 
     What frozen layers make of a row is counted once for all steps and runs that keep it. Of a regime with several
     stages the last one counts for all. The `lost` regimes, which will not run, cost nothing.
@@ -73,7 +73,7 @@ def computed_throughput(plan: RunPlan, shared: SharedData, lost: Collection[str]
 
 
 def tokens_by_limit(plan: RunPlan, run_data: RunData, regime: Regime, limit: int) -> dict[int, float]:
-    """Tokens to compute for a text, with padding, where `limit` of them are read, and for each shorter limit."""
+    """Mean tokens per text, with padding, at this limit and at each shorter one."""
     longest = max(base.inputs.max_length for base in plan.problem.bases)
     config = plan.config(regime, max(plan.sizes), run_data.seed)
     limits = (limit, *(n for n in shorter_limits(longest) if n < limit and _leaves_room(run_data, regime, n)))
@@ -95,7 +95,7 @@ def tokens_of_batches(run_data: RunData, regime: Regime, config: TrainConfig, li
 
 
 def _leaves_room(run_data: RunData, regime: Regime, limit: int) -> bool:
-    """Whether texts to be answered could be read for more than a few tokens, beside the parts that are never cut."""
+    """Whether this limit leaves room for the text, beside the parts of a prompt that are never cut."""
     tokens = regime.start.inputs.tokens
     prompts = None if tokens is None else run_data.task.reads(replace(tokens, max_length=limit)).prompts
     try:
@@ -116,7 +116,7 @@ def as_compared(measured: RunPlan, shared: SharedData) -> RunPlan:
 
 
 def cut_notes(plan: RunPlan, asked: Options) -> tuple[str, ...]:
-    """What `compare` leaves out within the budget that was asked for; the figures are without it."""
+    """What `compare` would leave out to fit the requested budget; the figures do not include it."""
     if not plan.cuts:
         return ()
     limit = format_effort(asked.budget, by_compute=asked.by_compute)

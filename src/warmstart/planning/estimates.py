@@ -28,7 +28,7 @@ WEIGHTS_COMPARED = 4  # of the mixes of --reduce-forgetting interpolation, by wh
 
 
 def measuring(name: str) -> str:
-    """What is done while the throughput of a regime is measured. Deaths of the process are counted under these words.
+    """Description of measuring a regime's throughput. Crashes of the process are counted under it.
 
     >>> measuring("full")
     'measuring a few steps of full'
@@ -42,7 +42,7 @@ def seconds_of_step(plan: RunPlan, name: str, rows: int) -> float:
 
 
 def seconds_of_run(plan: RunPlan, name: str, rows: int, longer: int = 1) -> float:
-    """One training, of so many times the usual length, with its evaluations."""
+    """One training with its evaluations, `longer` times as long as usual."""
     config = plan.config(plan.regime(name, rows), rows, 0)
     trained = longer * plan.seconds_per_row[name] * config.steps * config.batch_size
     return trained + seconds_of_scoring(plan, name, rows) + seconds_of_writing(plan, name)
@@ -67,7 +67,7 @@ def seconds_of_reading(plan: RunPlan, name: str) -> float:
 
 
 def seconds_of_reading_more(plan: RunPlan, name: str, rows: int) -> float:
-    """What is read once by a run on more rows than the plan has for its regime: a promising one, on all of them."""
+    """Rows read once by a run on more rows than the plan has for its regime, as for a promising one on all rows."""
     return _seconds_of_prefix(plan, name) * max(rows - max(plan.sizes_of(name)), 0)
 
 
@@ -159,7 +159,7 @@ def seconds_of_baseline(plan: RunPlan, name: str, rows: int, seed: int) -> float
 
 
 def seconds_of_untrained(plan: RunPlan, name: str) -> float:
-    """One run of a base as it is, at the pace of what is trained from it; 0 where nothing of that was measured."""
+    """One run of an untrained base, at the speed of regimes trained from it; 0 if none was measured."""
     alike = measured_with_base(plan, name)
     if not alike:
         return 0.0
@@ -180,14 +180,14 @@ def seconds_of_untrained(plan: RunPlan, name: str) -> float:
 
 
 def seconds_of_embedding(plan: RunPlan, name: str) -> float:
-    """Reading every row once with a base as it is; 0 where nothing that starts from it was measured."""
+    """Reading every row once with an untrained base; 0 if no regime that starts from it was measured."""
     count, scored = min(len(plan.splits.train), len(plan.seeds) * max(plan.sizes)), plan.splits
     paces = [seconds_of_reading(plan, each) for each in measured_with_base(plan, name)]
     return (count + len(scored.val) + len(scored.test)) * min(paces, default=0.0)
 
 
 def measured_with_base(plan: RunPlan, name: str) -> list[str]:
-    """The measured regimes that start from the same base: their pace is that of the base as it is.
+    """The measured regimes that start from the same base, whose speed is used for the untrained base.
 
     Also those that the budget has no room for.
     """

@@ -53,7 +53,7 @@ def fit_to_budget(plan: RunPlan) -> RunPlan:
 
 
 def _with_cuts(asked: RunPlan, plan: RunPlan) -> RunPlan:
-    """The plan with what was cut of what was asked for, in words."""
+    """The plan with a description of each cut."""
     cuts = _said(asked, plan)
     return replace(plan, cuts=cuts, full_estimate=total_seconds(asked) if cuts else None)
 
@@ -151,7 +151,7 @@ class _Climb:
 
 
 def _best_climb(plan: RunPlan) -> RunPlan:
-    """The first sufficient one, with less and less scored and read; otherwise the best of them."""
+    """The first plan that is good enough, scoring and reading less and less; otherwise the best of them."""
     seen: list[_Climb] = []
     for lighter in _lighter_rows(plan):
         seen.append(_climb(lighter))
@@ -222,7 +222,7 @@ def _seconds(plan: RunPlan, name: str, sizes: tuple[int, ...]) -> float:
 def _seconds_of_next(
     plan: RunPlan, name: str, given: Mapping[str, tuple[int, ...]], rungs: tuple[int, ...], cheap: Sequence[str]
 ) -> float:
-    """What the next larger part of the rows takes a network, and the cheap ones beside it if none was run on it yet."""
+    """Time of a network on the next larger part of the rows, with the cheap ones if none was run on it yet."""
     before = given.get(name, ())
     rung = rungs[len(before)]
     first = not any(rung in sizes for sizes in given.values())
@@ -231,7 +231,7 @@ def _seconds_of_next(
 
 
 def _not_run(plan: RunPlan, name: str, rows: int, seconds: float) -> Excluded:
-    """Why a regime does not run, with the budget that suffices if it and all cheaper ones need so many seconds."""
+    """Why a regime does not run, and the budget it needs, if it and all cheaper ones take so many seconds."""
     steps = plan.config(plan.regime(name, rows), rows, 0).steps
     share = (1 - RESERVE) * plan.for_jobs / plan.options.budget
     planning = 0.0 if plan.options.by_compute else max(plan.spent, MEASURING)
@@ -308,7 +308,7 @@ def _shares(plan: RunPlan, fewer: int) -> dict[str, float]:
 
 
 def _said(asked: RunPlan, plan: RunPlan) -> tuple[str, ...]:
-    """What was cut, the most important first, in words that hold before the runs and after them."""
+    """What was cut, the most important first, phrased so that it holds before and after the runs."""
     cuts = []
     out = [each.regime for each in plan.excluded if each.constraint == BUDGET]
     if out:
@@ -335,7 +335,7 @@ def _said(asked: RunPlan, plan: RunPlan) -> tuple[str, ...]:
 
 
 def cuts_as_run(plan: RunPlan, ran: Collection[tuple[str, int]]) -> tuple[str, ...]:
-    """The cuts of a plan if only these regimes and rows were run: none names a part that was not."""
+    """The cuts of a plan if only these regimes and rows were run."""
     planned, whole = _part_cuts(plan.regime_sizes, max(plan.sizes)), max(plan.sizes)
     parts = {name: tuple(n for n in sizes if (name, n) in ran) for name, sizes in plan.regime_sizes.items()}
     first = next((place for place, cut in enumerate(plan.cuts) if cut in planned), 0)

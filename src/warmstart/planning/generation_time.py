@@ -70,7 +70,7 @@ def _written(writer: Writer, task: GenerativeTask, rows: Rows) -> list[int]:
 
 
 def _spread(prompts: Sequence[Array], count: int) -> list[Array]:
-    """So many prompts, evenly spread, or all."""
+    """This many prompts, evenly spaced, or all."""
     return [prompts[i] for i in spread_places(count, len(prompts))]
 
 

@@ -61,7 +61,7 @@ class Problem:
 
     @property
     def floors_note(self) -> str:
-        """That they are compared, as a sentence; nothing where none was added."""
+        """A sentence that says which floors are compared; empty if none was added."""
         names = join_phrases([f"`{name}`" for name in self.floors])
         return f"Compared beside what was named, as a floor: {names}." if self.floors else ""
 
@@ -112,7 +112,7 @@ class Problem:
         return short
 
     def reading(self, max_length: int) -> "Problem":
-        """The same problem with texts limited to so many tokens, for the bases and for models that read like them."""
+        """The same problem with texts truncated to this many tokens, for the bases and models that read like them."""
         bases = tuple(replace(base, max_length=max_length) for base in self.bases)
         scratch = self.scratch and replace(self.scratch, max_length=max_length)
         own = tuple(replace(regime, start=regime.start.shortened(max_length)) for regime in self.own)

@@ -242,7 +242,7 @@ class RunPlan:
 
     @property
     def fewer_rows(self) -> tuple[str, ...]:
-        """In words, if more training rows were requested than exist."""
+        """A note if more training rows were requested than exist."""
         there, asked = len(self.splits.train), self.options.rows
         if asked == "auto" or max(asked, default=0) <= there:
             return ()
@@ -265,7 +265,7 @@ class RunPlan:
         return replace(run_data, endpoint=problem.endpoint)
 
     def learned_by(self, name: str, run_data: RunData) -> RunData:
-        """The same for a regime: one trains on the new rows of the sample alone. Raises UsageError if they are none."""
+        """The same for a regime: `continued` trains on the new rows alone. Raises UsageError if there are none."""
         old, splits = self.problem.old, run_data.splits
         if old is None or name != CONTINUED:
             return run_data

@@ -76,7 +76,7 @@ def baseline_forecast(
 
 
 def endpoint_forecast(plan: RunPlan, endpoint: Endpoint) -> RegimeForecast:
-    """What is asked of another machine: nothing is asked for a plan. How long that takes is not known."""
+    """Forecast for a chat model on another machine: a plan sends it nothing, so its time is unknown."""
     runs = len(plan.seeds) * len(plan.sizes)
     return RegimeForecast(
         regime=ENDPOINT_REGIME,
@@ -97,6 +97,6 @@ def endpoint_forecast(plan: RunPlan, endpoint: Endpoint) -> RegimeForecast:
 
 
 def jobs_of(plan: RunPlan, name: str) -> dict[str, Any]:
-    """On which numbers of rows a regime is run, with how many seeds, and how many learning rates are tried."""
+    """How a regime is run: numbers of rows, seeds, and learning rates tried."""
     trials = plan.options.trials if name in plan.networks and plan.searched_at(name) else 0
     return {"rows": plan.sizes_of(name), "seeds": len(plan.seeds), "trials": trials}

@@ -225,17 +225,17 @@ def _scored_size(run_data: RunData, regime: Regime) -> float:
 
 
 def _reading_seconds(run_data: RunData) -> float:
-    """Seconds a row to run it through frozen layers, as measured by the main process: all must decide alike."""
+    """Seconds per row through frozen layers, measured by the main process, so that all processes decide alike."""
     return world().on_main(lambda: run_data.shared.reading_seconds / len(run_data.shared))
 
 
 def _since(began: float) -> float:
-    """Seconds elapsed on the main process's clock: all processes must decide alike."""
+    """Seconds elapsed on the main process's clock, so that all processes decide alike."""
     return world().on_main(lambda: time.perf_counter() - began)
 
 
 def _encoding_seconds(run_data: RunData, regime: Regime, plan: RunPlan) -> float:
-    """Seconds a row to find the terms of training rows, and to encode every row of the study, once for all runs."""
+    """Seconds per row to build the vocabulary and to encode every row of the study, once for all runs."""
     began = time.perf_counter()
     fitted = run_data.fitted(regime)
     fit = time.perf_counter() - began

@@ -36,7 +36,7 @@ def run_baseline(
     effort: SearchEffort = NO_SEARCH,
     earlier: EarlierModel | None = None,
 ) -> Generator[Event, None, Run]:
-    """The same record for a regime without the training loop.
+    """Fit, score and save a regime without the training loop, with the same record as `train_run`.
 
     `base`: the unchanged base whose features it uses; `effort`: how much to search of its own settings;
     `earlier`: the model that is scored as it is, where it is that.
@@ -125,7 +125,7 @@ def fit_baseline(
 
 
 def save_fitted(staging: Path, name: str, fitted: Fitted, run_data: RunData, calibration: dict[str, float]) -> None:
-    """Write a fitted baseline, and see that it gives the same outputs when it is loaded again."""
+    """Save a fitted baseline, and check that it gives the same outputs when loaded again."""
     fitted.baseline.save(staging / "baseline")
     facts = {"regime": name, "baseline": regime_of(name)}
     save_model(staging, facts, run_data.task, run_data.schema, calibration)

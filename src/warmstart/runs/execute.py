@@ -20,7 +20,7 @@ from warmstart.training.run_data import RunData
 
 @dataclass(frozen=True)
 class JobContext:
-    """Everything that a job takes from its study, collected once, when the job begins."""
+    """Everything that a job needs from its study, collected when the job begins."""
 
     tuned: TunedRegime | None  # what is trained; None: a baseline without a network
     run_data: RunData

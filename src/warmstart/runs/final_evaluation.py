@@ -75,7 +75,7 @@ def evaluate_run(
 
 
 def evaluate_answers(writer: AnswerWriter, run_data: RunData) -> FinalScores:
-    """Of what writes without saying how likely a text is: answers to some rows of each part, judged.
+    """Generate answers to some rows of each part and score them, for models that give nothing but text.
 
     The test rows are those that every regime answers.
     """
@@ -110,7 +110,7 @@ def evaluate_answers(writer: AnswerWriter, run_data: RunData) -> FinalScores:
 
 
 def answered_rows(run_data: RunData) -> dict[str, Rows]:
-    """The rows that are answered by what only writes: few beside the test rows, since each answer takes long."""
+    """The rows that such models answer: few besides the test rows, since each answer takes long."""
     return {
         part: rows if part == "test" else rows.take(spread_places(ANSWERS_BESIDE, len(rows)))
         for part, rows in scored_rows(run_data).items()

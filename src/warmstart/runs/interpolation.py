@@ -111,7 +111,7 @@ def search_interpolation(
 
 @contextmanager
 def _afterwards_as_before(model: nn.Module, names: Weights) -> Iterator[dict[str, Tensor]]:
-    """Context that gives copies of these weights, and restores them at the end."""
+    """Context that yields copies of these weights and restores them at the end."""
     kept = {name: tensor.clone() for name, tensor in _live(model, names).items()}
     try:
         yield kept

@@ -76,7 +76,7 @@ def sample_rows_evenly(rows: Rows, start: Start, run_data: RunData, most: int = 
 
 
 def rows_as_read(rows: Rows, start: Start, run_data: RunData) -> Examples:
-    """The same rows as a body reads them, independent of the task."""
+    """Some of the rows, encoded as the body reads them, independent of the task."""
     some = rows.take(spread_places(MAX_RETENTION_TEXTS, len(rows)))
     return run_data.shared.examples(start.inputs, some, np.zeros(len(some), dtype=np.float32))
 

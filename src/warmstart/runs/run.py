@@ -168,7 +168,7 @@ def train_run(
 def save_trained(
     staging: Path, trained: TrainedStages, regime: Regime, run_data: RunData, calibration: dict[str, float]
 ) -> None:
-    """Write a trained network, and see that it gives the same outputs when it is loaded again."""
+    """Save a trained network, and check that it gives the same outputs when loaded again."""
     few = run_data.splits.val.take(np.arange(min(CHECKED_ROWS, len(run_data.splits.val))))
     facts = save_network(staging, trained.model, regime.start, run_data.task)
     save_model(staging, facts | {"regime": regime.name}, run_data.task, run_data.schema, calibration)
@@ -258,7 +258,7 @@ def _evaluation_flops(trained: TrainedStages, regime: Regime, run_data: RunData)
 
 
 def _base_bytes(regime: Regime) -> int:
-    """Of the base of a model that saves only its adapters."""
+    """Size of the base of a model that saves only its adapters; 0 for others."""
     adapted = bool(regime.stages) and regime.stages[-1].method.adapters
     return weight_file_bytes(regime.start.base.location) if adapted and regime.start.base else 0
 
@@ -280,7 +280,7 @@ def finish_run(
 
 
 def _finite(record: Run) -> Run:
-    """The record without scores that are not finite: a run that has one has failed."""
+    """The record without non-finite scores; a run that has one is marked as failed."""
     scores = (record.val, record.test, record.train)
     val, test, train = known = tuple(score if score is None or isfinite(score) else None for score in scores)
     lost = [name for name, value in record.metrics.items() if not isfinite(value)]

@@ -75,7 +75,7 @@ def trial_share(config: TrainConfig) -> float:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is tried next."""
+    """Settings to try next."""
 
     regime: Regime
     config: TrainConfig  # of a whole run
@@ -84,7 +84,7 @@ class Candidate:
 
     @property
     def evaluations(self) -> int:
-        """How often validation rows are looked at: at full length as often as in a run."""
+        """How often validation rows are scored: for a trial of full length, as often as in a run."""
         return PRUNED_AT if self.suggested else self.regime.defaults.evaluations if self.share == 1.0 else 1
 
     @property
@@ -218,7 +218,7 @@ def search_settings(
 
 
 def _require_same(path: Path | None, facts: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Raises InputError where a trial on disk is of other settings than those suggested now."""
+    """Raises InputError if a trial on disk has other settings than those suggested now."""
     if path and facts["trial"]["settings"] != settings:
         raise damaged(path, "another version of Optuna suggested its settings", SEARCH_AGAIN)
 

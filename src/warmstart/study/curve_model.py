@@ -95,7 +95,7 @@ class ObservedCurve:
 
 @dataclass(frozen=True)
 class CurveModel:
-    """The Gaussian process for a task with so many rows."""
+    """A Gaussian process over the learning curves of a task's arms (arm: a regime in a race)."""
 
     prior: Prior
     first: int  # rows of the first rung

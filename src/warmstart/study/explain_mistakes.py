@@ -46,7 +46,7 @@ def explain_mistakes(problem: Problem, comparison: Comparison, advice: Advice, f
 def _influences(
     problem: Problem, comparison: Comparison, run: Run, folder: Path, seconds: float
 ) -> ExplainedRun | None:
-    """Of as many of a run's worst predictions as there is time for; None where there is none for a single one."""
+    """Influences on as many of a run's worst predictions as time allows; None if there is no time for one."""
     each = (run.latency_ms or math.inf) / 1000  # of one prediction; many at a time take less
     if each > seconds:
         return None
@@ -67,7 +67,7 @@ def _influences(
 
 
 def _explained_run(problem: Problem, comparison: Comparison, advice: Advice, folder: Path) -> Run | None:
-    """The run whose mistakes the report shows of the winner, if its model is there and needs nobody's own code."""
+    """The winner's run whose mistakes the report shows, if its model is saved and needs no custom code."""
     ahead = best_of([entry for entry in entries_of(comparison) if entry.name == advice.winner])
     run = ahead.shown if ahead else None
     others = {*NOT_TRAINED, PREVIOUS, *(regime.name for regime in problem.own)}

@@ -89,7 +89,7 @@ class Executor(Protocol):
         ...
 
     def ahead(self, study: "StudyState") -> float:
-        """Seconds of the plan that are done of jobs whose results have not been read back."""
+        """Planned seconds already done of jobs whose results have not been read back."""
         ...
 
 
@@ -139,18 +139,18 @@ class StudyState:
         return math.inf if options.by_compute else self.progress.began + (1 + BUDGET_TOLERANCE) * options.budget
 
     def folder_of(self, job: Job) -> Path:
-        """The folder of its result."""
+        """The folder of a job's result."""
         if job.kind == "search":
             return self.folder / "tuning" / job.id
         return self.folder if self.single else self.folder / "runs" / job.id
 
     def has_result(self, job: Job) -> bool:
-        """Whether its result is in the folder."""
+        """Whether a job's result is in its folder."""
         folder = self.folder_of(job)
         return (folder.with_name(f"{folder.name}.json") if job.kind == "search" else folder / "run.json").exists()
 
     def seconds_of(self, job: Job) -> float:
-        """That it is expected to take."""
+        """Seconds that the job is expected to take."""
         if job.kind == "combine":
             return 0.0
         if is_baseline(job.regime):
@@ -273,7 +273,7 @@ def _summary(done: Run) -> str:
 
 
 def _note(plan: RunPlan, done: Run) -> None:
-    """Append to the log of what runs took."""
+    """Append the cost of a finished run to the history."""
     if plan.options.log and world().main:
         tokens = None if is_baseline(done.regime) else tokens_per_text(plan, done.regime)
         history.append(done, plan.base_of(done.regime).name, tokens)

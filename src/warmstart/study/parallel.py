@@ -101,7 +101,7 @@ def _read_back(study: StudyState, job: Job) -> None:
 
 
 def _appears(study: StudyState, job: Job) -> bool:
-    """Whether the result of a job is in its folder, or comes there in a moment: file systems of networks are late."""
+    """Whether the result of a job is in its folder, or appears within moments: network file systems lag."""
     until = time.monotonic() + SHARED_SECONDS
     while not study.has_result(job):
         if time.monotonic() > until:
@@ -121,7 +121,7 @@ def _as_line(event: Event) -> str:
 
 @dataclass
 class RunningJob:
-    """A job that a worker is running, and what was heard of it."""
+    """A job that a worker is running, and its progress."""
 
     job: Job
     place: Path  # of what the worker reports
@@ -145,7 +145,7 @@ class RunningJob:
 
 @dataclass
 class Parallel:
-    """Runs jobs on workers: the next one first, and on idle workers those that will come in any case."""
+    """Runs jobs on workers: the next job first; idle workers run jobs that will be needed in any case."""
 
     pool: Workers
     running: dict[str, RunningJob] = field(default_factory=dict)

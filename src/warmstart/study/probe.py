@@ -139,7 +139,7 @@ class ProbedRows:
         return cls([BETWEEN.join(each) for each in cells], columns, words, schema)
 
     def read(self, texts: Sequence[str], places: Array) -> tuple[Sequence[str], ColumnValues]:
-        """What a model reads of these texts, each in place of the text of the row at its place [n]."""
+        """The rows at these positions [n], each with its text replaced by the given one, as a model reads them."""
         if self.schema is None:
             return texts, NO_COLUMNS
         cells = zip(*(text.split(BETWEEN) for text in texts), strict=True)

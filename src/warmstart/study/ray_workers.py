@@ -179,7 +179,7 @@ def _work(
     versions: Mapping[str, str],
     seconds: float,
 ) -> dict[str, Any] | None:
-    """Run a job; returns what a person should be told instead, as data: exceptions with two arguments get lost."""
+    """Run a job; returns an error for people as data, since exceptions with two arguments do not survive Ray."""
     try:
         _check_worker(directory, versions)
         with on_threads(threads):

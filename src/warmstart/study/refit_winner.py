@@ -68,7 +68,7 @@ def refit_winner(study: StudyState, comparison: Comparison, advice: Advice) -> G
 
 
 def _why_not(study: StudyState, run: Run) -> str:
-    """Why a winner cannot be trained again, in words; "" where it can."""
+    """Why a winner cannot be trained again; "" if it can."""
     plan = study.plan
     if plan.options.interpolate:
         return "its weights were mixed with those of the base"

@@ -158,12 +158,12 @@ def _explained(
 
 
 def _most_seconds(options: Options) -> float:
-    """The budget and what it may be exceeded by."""
+    """The budget, and the most by which it may be exceeded."""
     return (1 + BUDGET_TOLERANCE) * options.budget
 
 
 def _over_budget(options: Options, began: float) -> Generator[Event, None, None]:
-    """Say it where a study took longer."""
+    """Warn if a study took longer."""
     took = time.perf_counter() - began
     if not options.by_compute and took > _most_seconds(options):
         known = f"took {format_duration(took)}, more than its budget of {format_duration(options.budget)}"
@@ -177,7 +177,7 @@ def read_study(folder: Path) -> Study:
 
 
 def _with_rest(comparison: Comparison, folder: Path) -> Comparison:
-    """With what was measured beside the runs: the refit of the winner, and the domain shift."""
+    """The comparison with what was measured besides the runs: the refit of the winner, and the domain shift."""
     comparison = replace(comparison, refit=load_refit(folder / REFIT))
     path = folder / "mismatch.json"
     if not path.exists():

@@ -30,7 +30,7 @@ LANGUAGE_ROWS = 200  # test rows of a language model, whose every token is a pre
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and how it was found to score."""
+    """An export: its files, and its score beside the model's."""
 
     folder: Path
     format: Format
@@ -48,7 +48,7 @@ class Exported:
 
 
 def relative_drift(before: float, after: float) -> float:
-    """By how much a score moved; the difference itself where there is nothing to relate it to."""
+    """Relative change of a score; the absolute change if the score before was 0."""
     return abs(after - before) / (abs(before) or 1.0)
 
 
@@ -169,7 +169,7 @@ def _is_quantized(folder: Path) -> bool:
 
 
 def _written(to: Format, stored: StoredModel, folder: Path, out: Path, rows: Rows, int8: bool) -> Array:
-    """Write one format; give what the export says of the rows, as the task's outputs [n, k]."""
+    """Write one format; returns the export's outputs for the rows, [n, k]."""
     if to == "onnx":
         onnx_graph.write_onnx(stored, out, int8=int8)
         return _outputs_of_graph(out, rows)

@@ -25,7 +25,7 @@ F32, Q8_0 = 0, 7  # kinds of files; with 16 bits a small model's score moved by 
 
 
 def why_no_gguf(network: Network) -> str:
-    """Why a model cannot be such a file; "" where it can."""
+    """Why a model cannot be written as GGUF; "" if it can."""
     if network.model.language_head is None:
         return "it writes no text"
     config: Any = getattr(network.model.body, "config", None)
@@ -87,7 +87,7 @@ def write_gguf(folder: Path, out: Path, *, int8: bool) -> None:
 
 
 def read_back(merged: Path, out: Path) -> None:
-    """Put what the file in `out` holds, as transformers reads it, into the model folder `merged`."""
+    """Write the weights of the file in `out`, as transformers reads them, into the model folder `merged`."""
     model, _, tokenizer = load_gguf(out / FILE)
     split_as_said(tokenizer, read_header(out / FILE))
     body = merged / "body"

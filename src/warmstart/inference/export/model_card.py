@@ -99,7 +99,7 @@ def model_card(
 
 
 def _library(done: Exported, stored: StoredModel) -> str:
-    """What loads it."""
+    """The library that loads this format."""
     if done.format != "hf":
         return {"onnx": "onnx", "gguf": "gguf"}.get(done.format, "warmstart")
     network = stored.network

@@ -14,7 +14,7 @@ Predict = Callable[[NewRows], list[dict[str, Any]]]
 
 
 class QueueFullError(Exception):
-    """More rows wait than may wait."""
+    """The queue has no room for these rows."""
 
 
 @dataclass
@@ -25,7 +25,7 @@ class _Waiting:
 
 
 class Batcher:
-    """One thread that predicts; whatever has come in meanwhile is its next batch.
+    """Predicts in one thread: all rows that arrived during a batch form the next one.
 
     A request that comes alone waits for nothing. One that fails is tried by itself, so that it fails alone.
     """
@@ -45,7 +45,7 @@ class Batcher:
         return self._rows
 
     def submit(self, rows: NewRows, work: Predict | None = None) -> "Future[list[dict[str, Any]]]":
-        """The predictions, when they are there; or what other `work` makes of these rows, alone.
+        """A future of the predictions, or of the result of `work` on these rows alone.
 
         Raises QueueFullError.
         """
@@ -59,7 +59,7 @@ class Batcher:
         return waiting.answer
 
     def close(self, seconds: float = 10.0) -> None:
-        """Take nothing more; give what waits its answers."""
+        """Accept no more rows, and answer those that wait."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -123,19 +123,19 @@ class Metrics:
         self._began = time.time()
 
     def add(self, path: str, status: int, seconds: float) -> None:
-        """A request that was answered."""
+        """Count an answered request."""
         with self._lock:
             self._requests[path, status] = self._requests.get((path, status), 0) + 1
             self._seconds += seconds
             self._slower[sum(seconds > bound for bound in self.BUCKETS)] += 1
 
     def add_rows(self, rows: int) -> None:
-        """Rows that were predicted."""
+        """Count predicted rows."""
         with self._lock:
             self._rows += rows
 
     def text(self, queued: int) -> str:
-        """All of them."""
+        """All counts and times."""
         with self._lock:
             lines = ["# TYPE warmstart_requests_total counter"]
             for (path, status), count in sorted(self._requests.items()):

@@ -57,7 +57,7 @@ class Guard:
             self.metrics.add(path, status, time.perf_counter() - began)
 
     def _refusal(self, scope: AsgiMessage) -> Application | None:
-        """What is answered instead; None: the request may pass."""
+        """The response to a request that is refused; None if it may pass."""
         path, host = scope["path"], _header(scope, b"host")
         if self.token is not None and path not in OPEN and not _allowed(_header(scope, b"authorization"), self.token):
             more = {"www-authenticate": "Bearer"}
@@ -71,7 +71,7 @@ class Guard:
 def error_response(
     path: str, status: int, message: str, hint: str = "", headers: dict[str, str] | None = None
 ) -> Application:
-    """A response of Starlette's, in the words of the clients that ask for this path."""
+    """An error as a response of Starlette, in the format that clients of this path expect."""
     from starlette.responses import JSONResponse
 
     from warmstart.inference.serve.openai_api import openai_error

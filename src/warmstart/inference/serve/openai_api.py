@@ -61,7 +61,7 @@ class _Busy:
 
 
 def add_writing(app: "FastAPI", trained: TrainedModel, limits: "Limits", body: Callable[[Any], Awaitable[Any]]) -> None:
-    """Add the two addresses where the model writes; others have none."""
+    """Add the routes of OpenAI's API, for models that generate text."""
     network = trained.stored.network
     plain = None if network is None else network.inputs.continuation
     if trained.stored.task.generative is None and (plain is None or not plain.causal):
@@ -188,7 +188,7 @@ def _turns(messages: Any) -> tuple[Turn, ...]:
 
 
 def _session(trained: TrainedModel, asked: Asked) -> ChatSession:
-    """Raises UsageError where the model does not write that way."""
+    """The chat or continuation for a request. Raises UsageError if the model cannot do it."""
     talk = chat_with(trained, temperature=asked.temperature, top_p=asked.top_p, most=asked.most, seed=asked.seed)
     if isinstance(talk, Chat):
         talk.turns[:] = asked.turns[:-1]

@@ -32,7 +32,7 @@ SHORTEST_TOKEN = 16  # characters
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server takes at most."""
+    """The limits of a server."""
 
     body_bytes: int = 4 << 20
     rows: int = 1_000  # of a request
@@ -260,7 +260,7 @@ def _add_page(app: "FastAPI", predictions: PredictionQueue, bodies: BodyReader) 
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes requests from now on. Raises UsageError where the address or port cannot be used."""
+    """An open, listening socket. Raises UsageError if the address or port cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With its protocol named, asyncio sends answers at once (TCP_NODELAY). Else each waits 40 ms for its second packet.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -293,5 +293,5 @@ def run_server(app: Any, listening: socket.socket) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it: a number that is none is null."""
+    """A value that JSON can hold: null for a number that is not finite."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
