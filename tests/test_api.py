@@ -226,7 +226,7 @@ def test_what_was_begun_before_keeps_its_request_when_it_cannot_go_on(data: Path
 
 
 def test_going_on_without_the_data_says_what_it_was_made_of(data: Path, tmp_path: Path) -> None:
-    request = config.Request((str(data),), "price", base=("no_such_base",))
+    request = Request((str(data),), "price", base=("no_such_base",))
     api.start(request, tmp_path / "s")
     data.unlink()
     with pytest.raises(InputError, match="there is no file") as raised:

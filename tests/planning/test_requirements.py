@@ -26,7 +26,8 @@ from warmstart.planning.run_plan import RunPlan, first_plan
 from warmstart.results.comparison import Comparison
 from warmstart.results.constraints import Constraints
 from warmstart.results.record import load_run
-from warmstart.study.compare import load_comparison, run_comparison
+from warmstart.study.compare import run_comparison
+from warmstart.study.make_comparison import load_comparison
 
 SHORT = Options(regimes=("constant", "linear", "scratch-dnn", "full", "lora"), seeds=1, lr=1e-3, length=0.03)
 

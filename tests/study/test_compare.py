@@ -26,9 +26,10 @@ from warmstart.results.bootstrap import standard_error_share
 from warmstart.results.comparison import Comparison
 from warmstart.results.record import Run, load_run
 from warmstart.study import begin
-from warmstart.study.compare import best_lengths, load_comparison, run_comparison
+from warmstart.study.compare import run_comparison
 from warmstart.study.fit import begin_fit, finish_fit
 from warmstart.study.jobs import run_jobs
+from warmstart.study.make_comparison import best_lengths, load_comparison
 from warmstart.study.study import run_study
 from warmstart.training import frozen_prefix
 from warmstart.training.event import Event

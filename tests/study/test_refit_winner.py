@@ -25,8 +25,9 @@ from warmstart.results.refit_record import Refit, load_refit
 from warmstart.runs import refit as module
 from warmstart.study import refit_winner
 from warmstart.study.begin import begin_study
-from warmstart.study.compare import ComparisonJobs, make_comparison
+from warmstart.study.compare import ComparisonJobs
 from warmstart.study.jobs import run_jobs
+from warmstart.study.make_comparison import make_comparison
 from warmstart.study.study import Study, run_study
 
 QUICK = Options(regimes=("constant", "linear"), seeds=1)

@@ -44,7 +44,7 @@ def report_unfinished(folder: Path, *, examples: bool = True) -> Path:
     from warmstart.planning.saved_plan import load_plan
     from warmstart.reporting.render import render
     from warmstart.results.record import load_run
-    from warmstart.study.compare import best_lengths, make_comparison
+    from warmstart.study.make_comparison import best_lengths, make_comparison
     from warmstart.study.study import load_examples
 
     request = load_request(folder)

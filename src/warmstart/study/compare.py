@@ -7,35 +7,32 @@ Finished work stays in the folder and is not repeated.
 import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from warmstart.advice.advise import advice_for
 from warmstart.advice.ranking import rank_regimes
-from warmstart.errors import TrainingError, join_phrases, shell_word
+from warmstart.errors import join_phrases
 from warmstart.planning.estimates import (
     plan_summary,
-    rows_ranked,
     seconds_of_run,
     seconds_of_search,
-    seconds_on_all_rows,
 )
 from warmstart.planning.fit_budget import cuts_as_run
 from warmstart.planning.problem import Options, Problem
-from warmstart.planning.requirements import constraints_after_training
 from warmstart.planning.run_plan import RunPlan, first_plan
 from warmstart.regimes.regimes import is_baseline
 from warmstart.results.comparison import CONSTANT, Comparison
 from warmstart.results.constraints import BUDGET, Excluded
 from warmstart.results.names import ENSEMBLE, LENGTH_MULTIPLIERS, PREVIOUS, run_id
 from warmstart.results.outputs import has_outputs
-from warmstart.results.record import Run, load_run
+from warmstart.results.record import load_run
 from warmstart.runs.execute import Results
 from warmstart.runs.job import CombineJob, Job, RowSelection, SearchJob, TrainJob
 from warmstart.runtime.distributed import world
-from warmstart.runtime.files import read_fields, read_json, reading_ours, require_plain_name, write_json
+from warmstart.runtime.files import read_json, write_json
 from warmstart.study.begin import begin_study
 from warmstart.study.first_model import first_model
 from warmstart.study.jobs import (
@@ -47,6 +44,13 @@ from warmstart.study.jobs import (
     run_jobs,
     search_job,
     train_job,
+)
+from warmstart.study.make_comparison import (
+    best_lengths,
+    make_comparison,
+    mean_val_score,
+    save_comparison,
+    unlearned_regimes,
 )
 from warmstart.study.refit_winner import refit_winner
 from warmstart.study.winner import keep_first_winner
@@ -168,7 +172,7 @@ class ComparisonJobs:
         beyond = [row.name for row in ranking.reaching] if ranking else []
         if ranking and ranking.best.rows < whole:
             beyond = [ranking.best.name, *beyond]
-        beyond += _unlearned(plan, runs)
+        beyond += unlearned_regimes(plan, runs)
         for name in beyond:
             jobs = [train_job(plan, name, whole, seed) for seed in plan.seeds]
             if not any(job.id in results for job in jobs) and self._has_room(jobs):
@@ -193,7 +197,7 @@ class ComparisonJobs:
         plan = self.study.plan
         higher, whole = task_for(plan.problem.schema, plan.splits).higher_is_better, max(plan.sizes)
         runs = [run for run in results.runs.values() if run.rows == whole]
-        return sorted(names, key=lambda name: -_mean_val([run for run in runs if run.regime == name], higher))
+        return sorted(names, key=lambda name: -mean_val_score([run for run in runs if run.regime == name], higher))
 
     def _longer(self, results: Results, search: SearchJob, length: int) -> Sequence[Job]:
         """A regime that has not converged, trained for longer with every seed, if there is time."""
@@ -339,91 +343,3 @@ def _without_dropped(comparison: Comparison, study: StudyState) -> Comparison:
     out = tuple(Excluded(name, BUDGET, reason) for name in unseen)
     cuts = (said, *cuts_as_run(plan, {run[:2] for run in runs}))
     return replace(comparison, cuts=cuts, excluded=(*comparison.excluded, *out))
-
-
-def load_comparison(folder: Path) -> Comparison:
-    """The comparison that a study made, from its finished runs. Raises TrainingError if it is not finished."""
-    path = folder / "study.json"
-    if not path.exists():
-        raise TrainingError(f"{folder} is not a finished study.", f"warmstart resume {shell_word(folder)}")
-    remedy = f"delete it, and continue with: warmstart resume {shell_word(folder)}"
-    known = read_fields(path, Comparison, remedy, without=("runs",))
-    with reading_ours(path):
-        runs = tuple(load_run(folder / "runs" / require_plain_name(path, name)) for name in known.pop("runs"))
-    return Comparison(runs, **known)
-
-
-def save_comparison(comparison: Comparison, folder: Path) -> None:
-    """Write `study.json`, which `load_comparison` reads, with the names of the runs."""
-    facts = {entry.name: getattr(comparison, entry.name) for entry in fields(comparison)}
-    facts["excluded"] = [vars(each) for each in comparison.excluded]
-    facts["refit"] = None  # it has a file of its own
-    write_json(folder / "study.json", facts | {"runs": [run.id for run in comparison.runs]})
-
-
-def make_comparison(plan: RunPlan, runs: Sequence[Run], folder: Path) -> Comparison:
-    """The comparison of these runs of a plan."""
-    splits = plan.splits
-    task = task_for(plan.problem.schema, splits)
-    unlearned = _unlearned(plan, runs)
-    too_few = tuple(Excluded(name, BUDGET, reason) for name, reason in unlearned.items())
-    barred = constraints_after_training(plan, runs) if plan.options.constraints.given else plan.excluded
-    return Comparison(
-        runs=tuple(run for run in runs if run.regime not in unlearned),
-        task=task.name,
-        metric=task.metric,
-        higher_is_better=task.higher_is_better,
-        units=task.units,
-        fingerprint=splits.fingerprint,
-        rows={"train": max(plan.sizes), "val": len(splits.val), "test": rows_ranked(plan)},
-        target=plan.problem.schema.target,
-        min_effect=plan.options.min_effect,
-        cuts=plan.cuts,
-        full_estimate=plan.full_estimate,
-        estimates=seconds_on_all_rows(plan) if plan.cuts else {},
-        available=plan.problem.available,
-        splits=plan.options.splits,
-        caveats=(*plan.problem.caveats, *plan.fewer_rows),
-        noise_floor=plan.problem.noise_floor,
-        excluded=(*barred, *too_few),
-    )
-
-
-def _unlearned(plan: RunPlan, runs: Sequence[Run]) -> dict[str, str]:
-    """Regimes that the budget left too few rows and steps to learn anything, with the reason: they did not fail.
-
-    Such a run scores no better than the constant.
-    """
-    found = {}
-    for name in plan.regime_sizes:
-        own = [run for run in runs if run.regime == name]
-        scored = all(run.failed and run.test is not None and np.isfinite(run.test) for run in own)
-        if own and scored and max(run.rows for run in own) < max(plan.sizes):
-            most = max(own, key=lambda run: run.rows)
-            found[name] = f"{most.steps:,} steps on {most.rows:,} rows were too few to beat the constant"
-    return found
-
-
-def best_lengths(plan: RunPlan, runs: Sequence[Run]) -> list[Run]:
-    """The best of each regime's lengths by validation scores; of equal ones the longest, which was tried for a reason.
-
-    A length at which more seeds failed than at another is never the best: it would replace their runs.
-    """
-    higher = task_for(plan.problem.schema, plan.splits).higher_is_better
-    tried: dict[tuple[str, int], dict[int, list[Run]]] = {}  # regime, rows: seed: its runs, from short to long
-    for run in runs:
-        tried.setdefault((run.regime, run.rows), {}).setdefault(run.seed, []).append(run)
-    found: list[Run] = []
-    for by_seed in tried.values():
-        each = list(zip(*by_seed.values(), strict=False))  # a length that not every seed has is left out
-        numbered = enumerate(each)
-        _, best = max(numbered, key=lambda n: (sum(not r.failed for r in n[1]), _mean_val(n[1], higher), n[0]))
-        found += best
-    return found
-
-
-def _mean_val(runs: Sequence[Run], higher: bool) -> float:
-    values = [r.val for r in runs if r.val is not None and not r.failed]
-    if not values:
-        return -np.inf
-    return float(np.mean(values)) * (1 if higher else -1)

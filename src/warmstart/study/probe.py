@@ -31,7 +31,7 @@ from warmstart.results.probe_result import (
 from warmstart.results.record import Estimate, Run, load_run
 from warmstart.runtime.files import write_json
 from warmstart.runtime.sampling import spread_places
-from warmstart.study.compare import load_comparison
+from warmstart.study.make_comparison import load_comparison
 from warmstart.study.study import LONGEST_EXAMPLE, load_examples
 from warmstart.training.event import Event
 from warmstart.types import Array

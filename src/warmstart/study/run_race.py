@@ -29,9 +29,9 @@ from warmstart.runs.run import TunedRegime
 from warmstart.runs.search import trial_share
 from warmstart.runtime.files import write_json
 from warmstart.study.begin import begin_study
-from warmstart.study.compare import make_comparison, save_comparison
 from warmstart.study.curve_model import NextRun
 from warmstart.study.jobs import StudyState, run_jobs, search_job, train_job
+from warmstart.study.make_comparison import make_comparison, save_comparison
 from warmstart.study.race import RaceArm, RaceRanking, Result, race, rungs
 from warmstart.study.refit_winner import refit_winner
 from warmstart.training.event import Event

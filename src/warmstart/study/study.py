@@ -35,9 +35,10 @@ from warmstart.runs.measure_domain_shift import measure_domain_shift
 from warmstart.runtime.distributed import world
 from warmstart.runtime.files import read_json, read_parquet, reading_ours, write_json, write_parquet, write_text
 from warmstart.study import run_race
-from warmstart.study.compare import load_comparison, run_comparison, save_comparison
+from warmstart.study.compare import run_comparison
 from warmstart.study.explain_mistakes import explain_mistakes
 from warmstart.study.jobs import BUDGET_TOLERANCE, IN_THIS_PROCESS, Executor
+from warmstart.study.make_comparison import load_comparison, save_comparison
 from warmstart.study.winner import keep_winner
 from warmstart.training.event import Event
 
