@@ -225,7 +225,8 @@ def test_what_was_begun_before_keeps_its_request_when_it_cannot_go_on(data: Path
     assert load_request(tmp_path / "s") == request
 
 
-def test_going_on_without_the_data_says_what_it_was_made_of(data: Path, tmp_path: Path) -> None:
+def test_going_on_without_the_data_says_what_it_was_made_of(tmp_path: Path) -> None:
+    data = products(tmp_path / "products.csv")
     request = Request((str(data),), "price", base=("no_such_base",))
     api.start(request, tmp_path / "s")
     data.unlink()
