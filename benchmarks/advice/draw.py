@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 PICTURE = Path(__file__).parent.parent.parent / "docs" / "evidence.svg"
-COLUMNS, WIDTH, HEIGHT, GAP, TOP = 4, 220, 150, 30, 92
+COLUMNS, WIDTH, HEIGHT, GAP, TOP = 4, 220, 150, 30, 110
 STYLES = {  # color and dashes of each regime: from scratch in oranges, fine-tuned in blues, the rest in between
     "constant": ("#9a9a9a", "2 3"),
     "linear": ("#444444", ""),

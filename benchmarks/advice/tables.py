@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import draw
+from warmstart.errors import count_phrase
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent.parent / "docs"
@@ -50,8 +51,8 @@ def summary(found: Mapping[str, Any], halves: Sequence[str] = ("reported", "chos
         count = len(rows[0]["choices"])
         what = "no constant was chosen on" if half == "reported" else "constants were chosen on, or that were looked at"
         lines += [
-            f"{count} problems from sources that {what}, each with both orders of {found['seeds']} seeds. Brackets: "
-            "95 % intervals, from resampling the problems.",
+            f"{count_phrase(count, 'problem', 'problems')} from sources that {what}, each with both orders of "
+            f"{found['seeds']} seeds. Brackets: 95 % intervals, from resampling the problems.",
             "",
             "| strategy | budget | spent | right | mean regret | 95th percentile | 90 % bands that held "
             "| wrong when over 90 % sure | regret of the race at 10 % less this |",
