@@ -160,7 +160,7 @@ def test_results_become_tables_and_curves(
         assert text.startswith("before") and text.endswith("after\n") and "old" not in text
     assert "| race | 10 % of the time |" in said["advise.md"] and "| race | 10 % of the FLOPs |" in said["advise.md"]
     assert (
-        said["advise.md"].count("problems from sources") == 1 and said["README.md"].count("problems from sources") == 2
+        said["advise.md"].count(" from sources that") == 1 and said["README.md"].count(" from sources that") == 2
     )
     assert "in under two minutes there: quick." in said["advise.md"]
     assert "| one: made up | nobody's | 200 | `full` (50) | `full` |" in said["evidence.md"]
