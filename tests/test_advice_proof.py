@@ -159,9 +159,7 @@ def test_results_become_tables_and_curves(
     for text in said.values():
         assert text.startswith("before") and text.endswith("after\n") and "old" not in text
     assert "| race | 10 % of the time |" in said["advise.md"] and "| race | 10 % of the FLOPs |" in said["advise.md"]
-    assert (
-        said["advise.md"].count(" from sources that") == 1 and said["README.md"].count(" from sources that") == 2
-    )
+    assert said["advise.md"].count(" from sources that") == 1 and said["README.md"].count(" from sources that") == 2
     assert "in under two minutes there: quick." in said["advise.md"]
     assert "| one: made up | nobody's | 200 | `full` (50) | `full` |" in said["evidence.md"]
     assert "| fine-tuned | 1 (1) |" in said["evidence.md"] and "| linear | 3 (3) |" in said["evidence.md"]
