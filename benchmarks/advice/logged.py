@@ -96,7 +96,7 @@ class Logged:
 
 
 def whole_ones(log: Path, unit: Unit) -> list[Logged]:
-    """The problems of which every run is there, in the order of their names, with costs in one unit."""
+    """The problems whose grid is complete, sorted by name, with costs in one unit."""
     found = {name: read_log(log / f"{name}.parquet") for name in sorted(PROBLEMS)}
     return [
         _logged(rows, unit)

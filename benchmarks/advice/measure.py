@@ -5,9 +5,9 @@
 FOLDER holds debian.parquet, releases.parquet and licences.parquet; the other tables come in packages (see sources.py).
 A fixed grid for each problem: cheap regimes on every rung of a race with three seeds, regimes that train all weights of
 a base or of its architecture on every rung but the half with two seeds. Each is run as a race runs it: with the
-steps that it would get there, at the rate that it would have found. Every run goes into `log/PROBLEM.parquet` as soon
-as it is finished; what stands there is not run again, so it can be stopped at any moment and gone on with. Cheap
-regimes come first. Problems that no constant was chosen on come first, too.
+steps that it would get there, at the rate that it would have found. Every finished run is written to
+`log/PROBLEM.parquet` and never repeated, so the script can be stopped at any moment and resumed. Cheap regimes come
+first, and so do problems on which no constant was chosen.
 """
 
 import argparse

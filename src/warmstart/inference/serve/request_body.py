@@ -22,7 +22,7 @@ class BodyReader:
         self.images = images
 
     async def content(self, request: Any) -> bytes:
-        """The body, of which no more than the bound is ever held. Raises RefusedError for a longer one."""
+        """The bytes of the body. Never holds more than the bound in memory. Raises RefusedError for a longer body."""
         length = request.headers.get("content-length", "")
         too_long = RefusedError(413, f"the body has more than {self.most:,} bytes.", "send fewer rows at a time")
         if length.isdigit() and int(length) > self.most:
