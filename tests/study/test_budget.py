@@ -11,6 +11,8 @@ import pytest
 
 from tests.run_factory import make_run
 from tests.tiny import REGRESSION, tiny_problem
+from warmstart.baselines.baseline import FitData
+from warmstart.baselines.baselines import FIT_BASELINE
 from warmstart.errors import InputError
 from warmstart.inference.model_store import load_model
 from warmstart.models.pretrained.base import Base
@@ -29,6 +31,7 @@ from warmstart.planning.problem import Options
 from warmstart.planning.run_plan import PLANNED_SHARE, RunPlan, first_plan
 from warmstart.request.launch import run_to_end
 from warmstart.results.record import load_run
+from warmstart.runs.baseline_run import fit_baseline
 from warmstart.runs.execute import Results
 from warmstart.study import begin, compare, jobs
 from warmstart.study.compare import ComparisonJobs, run_comparison
@@ -231,7 +234,12 @@ def test_a_base_that_is_asked_stops_at_the_end_of_the_budget_as_networks_do(
     study.deadline = 7.0
     monkeypatch.setattr(StudyState, "seconds_of", lambda self, job: 0.0)
     made = study.context(jobs.train_job(plan, name, 84, 0))
-    assert made.run_data.shared.deadline == made.progress.deadline == (7.0 if stopped else math.inf)
+    until = 7.0 if stopped else math.inf
+    assert made.run_data.shared.deadline == made.progress.deadline == until
+    fitted: list[FitData] = []
+    monkeypatch.setitem(FIT_BASELINE, name, fitted.append)
+    fit_baseline(name, made.run_data, None)
+    assert fitted[0].deadline == until, "it reaches what asks the base"
 
 
 def test_a_run_on_more_rows_than_planned_reads_the_rest_first(plan: RunPlan, tmp_path: Path) -> None:
