@@ -232,7 +232,7 @@ def test_going_on_without_the_data_says_what_it_was_made_of(tmp_path: Path) -> N
     data.unlink()
     with pytest.raises(InputError, match="there is no file") as raised:
         api.restart(request, tmp_path / "s")
-    assert f"was made of {str(data)!r}: put the data there" in raised.value.hint
+    assert f"was made of {str(data)!r}: put the data back" in raised.value.hint
 
 
 def test_a_network_of_ones_own_is_one_more_regime(data: Path, base: Base, tmp_path: Path) -> None:

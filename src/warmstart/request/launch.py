@@ -99,7 +99,7 @@ def restart(request: Request, folder: Path) -> Started:
         if not gone:
             raise
         where = f"{str(folder)!r} was made of {join_phrases(gone, quote=True)}"
-        raise InputError(error.message, f"{where}: put the data there, or call this where it is found") from error
+        raise InputError(error.message, f"{where}: put the data back, or run this in the folder where it is") from error
     return Started(request, folder, prepared, fresh=False, began=began)
 
 
