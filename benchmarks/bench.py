@@ -145,12 +145,17 @@ def _words(command: str, names: dict[str, object]) -> list[str]:
     return [str(HERE / script), *(word.format(**names) for word in words)]
 
 
+def _interruptible() -> None:
+    """What a shell starts in the background ignores interrupts, and hands that on to its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def run(commands: list[list[str]], longest: float) -> bool:
     """One command after another; False if they were stopped after so many seconds. Exits where one fails."""
     end = time.monotonic() + longest
     for command in commands:
         print("$", " ".join(command), flush=True)
-        process = subprocess.Popen(command)
+        process = subprocess.Popen(command, preexec_fn=_interruptible)
         try:
             code = process.wait(max(0.0, end - time.monotonic()))
         except subprocess.TimeoutExpired:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -381,7 +382,11 @@ def test_a_part_that_takes_too_long_is_stopped_and_one_that_fails_says_so(tmp_pa
     slow = f"import pathlib, time\ntime.sleep(60)\npathlib.Path({str(finished)!r}).touch()"
     quick = [sys.executable, "-c", ""]
     assert bench.run([quick, quick], 60)
-    assert not bench.run([[sys.executable, "-c", slow]], 2) and not finished.exists()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the background of a shell
+    try:
+        assert not bench.run([[sys.executable, "-c", slow]], 2) and not finished.exists()
+    finally:
+        signal.signal(signal.SIGINT, before)
     with pytest.raises(SystemExit) as raised:
         bench.run([[sys.executable, "-c", "raise SystemExit(3)"], quick], 60)
     assert raised.value.code == 3
