@@ -130,6 +130,11 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
             forecasts.append(_here(plan, name, found[name], run_data, where, room))
         else:
             forecasts.append(_elsewhere(plan, name, found[name], run_data, where, where.machine))
+    return PlanResult(tuple(forecasts), words, room, _plan_notes(problem, run_data, where, notes))
+
+
+def _plan_notes(problem: Problem, run_data: RunData, where: TargetMachine, of_time: tuple[str, ...]) -> tuple[str, ...]:
+    """What stands below a plan: bases, what is sent, how columns are read, floors, time, sources."""
     bases = f"pretrained weights (--base): {join_phrases([base.name for base in problem.bases])}"
     beyond: tuple[str, ...] = ()
     if run_data.task.learns_language:
@@ -138,7 +143,7 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
     said = (readers,) if readers and run_data.task.generative is None else ()
     floors = (problem.floors_note,) if problem.floors else ()
     sent = (problem.endpoint.note,) if problem.endpoint else ()
-    return PlanResult(tuple(forecasts), words, room, (bases, *sent, *said, *floors, *notes, *beyond, *sources(where)))
+    return (bases, *sent, *said, *floors, *of_time, *beyond, *sources(where))
 
 
 # --- here ------------------------------------------------------------------------------------------------------------

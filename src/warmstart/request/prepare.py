@@ -122,12 +122,10 @@ def prepare_problem(
     from warmstart.generation.answers import doubts
     from warmstart.inference.earlier_model import EarlierModel
     from warmstart.planning.problem import Problem
-    from warmstart.regimes.regimes import LEARN_LANGUAGE, REGIMES, check_base, reads_images
+    from warmstart.regimes.regimes import LEARN_LANGUAGE, REGIMES, check_base
 
     table, schema, splits = understood.table, understood.schema, understood.splits
-    if request.augment not in ("auto", "none") and not reads_images(schema.columns):
-        raise UsageError(f"--augment {request.augment} is for images, and none are read here.", "leave it out")
-    _require_images_for_code(request, schema)
+    _require_images(request, schema)
     if request.augment == "mix":
         _require_mixable(schema)
     bases, scratch = bases_of(request, understood, folder)
@@ -151,9 +149,7 @@ def prepare_problem(
     read = _read_before(request, understood, corpus) if request.corpus and corpus else ()
     endpoint = planned_endpoint(request, schema, splits) if ENDPOINT_REGIME in chosen else None
     sent = (endpoint.note,) if endpoint is not None else ()
-    caveats = tuple(
-        dict.fromkeys((*understood.dropped, *warnings, *doubted, *read, *sent))
-    )  # check says of rows left out, too
+    caveats = dict.fromkeys((*understood.dropped, *warnings, *doubted, *read, *sent))  # once each
     problem = Problem(
         splits=splits,
         schema=schema,
@@ -167,7 +163,7 @@ def prepare_problem(
         old=understood.old,
         more_splits=understood.more_splits,
         spoken=corpus is not None and not request.corpus,
-        caveats=caveats,
+        caveats=tuple(caveats),
         noise_floor=request.noise_floor,
         floors=added_floors(request, schema),
         endpoint=endpoint,
@@ -185,9 +181,10 @@ def prepare_problem(
     return PreparedProblem(problem, found)
 
 
-def _require_images_for_code(request: Request, schema: Schema) -> None:
-    """Raises UsageError for a base of PyTorch Hub where no images are read."""
-    asked = [f"--base {name}" for name in request.base if name.startswith("torchhub:")]
+def _require_images(request: Request, schema: Schema) -> None:
+    """Raises UsageError for augmentation, or a base of PyTorch Hub, where no images are read."""
+    asked = [] if request.augment in ("auto", "none") else [f"--augment {request.augment}"]
+    asked += [f"--base {name}" for name in request.base if name.startswith("torchhub:")]
     asked += [f"--trust-code {name}" for name in request.trust_code]
     if asked and not any(column.kind == "image" for column in schema.columns):
         raise UsageError(f"{asked[0]} is for images, and none are read here.", "leave it out")

@@ -61,7 +61,7 @@ def report_unfinished(folder: Path, *, examples: bool = True) -> Path:
             f"continue with: warmstart resume {shell_word(folder)}",
         )
     command = command_line(request, str(folder))
-    comparison = replace(make_comparison(plan, best_lengths(plan, runs), folder), command=command)
+    comparison = replace(make_comparison(plan, best_lengths(plan, runs)), command=command)
     path = folder / "findings.json"
     page = render(
         comparison,

@@ -19,10 +19,9 @@ from warmstart.regimes.search_space import NO_SEARCH, SearchEffort
 from warmstart.results.names import PREVIOUS, regime_of
 from warmstart.results.record import Cost, Run, load_run
 from warmstart.runs.final_evaluation import answered_rows, evaluate_answers, evaluate_run
-from warmstart.runs.run import CHECKED_ROWS, failed_run, finish_run, measured
+from warmstart.runs.run import CHECKED_ROWS, failed_run, finish_run, record_of
 from warmstart.runtime.device import peak_memory, reset_peak_memory
 from warmstart.runtime.distributed import world
-from warmstart.runtime.environment import current_environment
 from warmstart.training.event import Event, JobProgress
 from warmstart.training.run_data import RunData
 
@@ -59,39 +58,29 @@ def run_baseline(
     except TrainingError as error:
         return failed_run(name, run_data, folder, error.message)
     parts = (run_data.splits.val, run_data.splits.test) if writer is None else answered_rows(run_data).values()
-    record = Run(
-        id=folder.name,
-        regime=name,
+    cost = Cost(
+        flops=fitted.flops + sum(fitted.baseline.flops(part.texts, part.columns) for part in parts),
+        seconds=time.perf_counter() - began,
+        peak_memory_bytes=peak_memory(),
+        trainable=fitted.baseline.weights,
+        total=fitted.baseline.weights,
+        bytes_saved=4 * fitted.baseline.weights,
+    )
+    record = record_of(
+        name,
+        run_data,
+        folder,
+        cost,
+        found,
         family=PREVIOUS if earlier else "baseline",
         start=base.name if base else "-",
         method=BASELINE_DESCRIPTIONS[regime_of(name)],
-        seed=run_data.seed,
-        rows=run_data.rows,
-        settings={},
-        lr=None,
         trials=fitted.trials,
         tuning_flops=fitted.tuning_flops,
-        tuning_seconds=0.0,
-        points=(),
-        steps=0,
-        best_step=0,
-        epochs=0.0,
-        failed=None,
-        converged=True,
-        cost=Cost(
-            flops=fitted.flops + sum(fitted.baseline.flops(part.texts, part.columns) for part in parts),
-            seconds=time.perf_counter() - began,
-            peak_memory_bytes=peak_memory(),
-            trainable=fitted.baseline.weights,
-            total=fitted.baseline.weights,
-            bytes_saved=4 * fitted.baseline.weights,
-        ),
-        environment=current_environment("fp32"),
         caveats=fitted.caveats,
         search=fitted.search,
         revision=hub_revision(base.location) if base else None,
         base_bytes=weight_file_bytes(base.location) if base else 0,
-        **measured(found, run_data),
     )
 
     def save(staging: Path) -> None:

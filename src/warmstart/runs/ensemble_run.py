@@ -14,9 +14,8 @@ from warmstart.results.bootstrap import mean_score
 from warmstart.results.outputs import load_outputs
 from warmstart.results.record import Cost, Run, load_run
 from warmstart.runs.final_evaluation import score_outputs, scored_rows
-from warmstart.runs.run import CHECKED_ROWS, finish_run, measured
+from warmstart.runs.run import CHECKED_ROWS, finish_run, record_of
 from warmstart.runtime.distributed import world
-from warmstart.runtime.environment import current_environment
 from warmstart.runtime.files import read_json
 from warmstart.tasks.task import Task
 from warmstart.training.event import Event, JobProgress
@@ -56,37 +55,27 @@ def combine_runs(
     parts = zip(used, weights.values(), strict=True)
     shares = ", ".join(f"{run.regime} {format_percent(weight)}" for run, weight in parts)
     peaks = [run.cost.peak_memory_bytes for run in used if run.cost.peak_memory_bytes is not None]
-    record = Run(
-        id=folder.name,
-        regime=name,
+    cost = Cost(
+        flops=sum(run.cost.flops for run in used),
+        seconds=sum(run.cost.seconds for run in used),
+        peak_memory_bytes=max(peaks, default=None),
+        trainable=sum(run.cost.trainable for run in used),
+        total=sum(run.cost.total for run in used),
+        bytes_saved=sum(run.cost.bytes_saved for run in used),
+    )
+    record = record_of(
+        name,
+        run_data,
+        folder,
+        cost,
+        found,
         family="ensemble",
-        start="-",
         method=f"mean of the predictions, {words}: {shares}",
-        seed=run_data.seed,
-        rows=run_data.rows,
         settings={"weights": weights},
-        lr=None,
-        trials=(),
         tuning_flops=sum(run.tuning_flops for run in used),
         tuning_seconds=sum(run.tuning_seconds for run in used),
-        points=(),
-        steps=0,
-        best_step=0,
-        epochs=0.0,
-        failed=None,
         converged=all(run.converged for run in used),
-        cost=Cost(
-            flops=sum(run.cost.flops for run in used),
-            seconds=sum(run.cost.seconds for run in used),
-            peak_memory_bytes=max(peaks, default=None),
-            trainable=sum(run.cost.trainable for run in used),
-            total=sum(run.cost.total for run in used),
-            bytes_saved=sum(run.cost.bytes_saved for run in used),
-        ),
-        environment=current_environment("fp32"),
-        caveats=(),
         base_bytes=sum({run.start: run.base_bytes for run in used if run.base_bytes}.values()),
-        **measured(found, run_data),
     )
 
     def save(staging: Path) -> None:

@@ -24,7 +24,7 @@ from warmstart.results.outputs import save_outputs
 from warmstart.results.record import Cost, Run, SettingsSearch, Trial, load_run, save_run
 from warmstart.runs.final_evaluation import FinalScores, evaluate_run
 from warmstart.runs.measure_forgetting import measure_forgetting
-from warmstart.runs.weight_mixing import InterpolatedRun, interpolate_run
+from warmstart.runs.weight_mixing import interpolate_run
 from warmstart.runtime.device import peak_memory, reset_peak_memory
 from warmstart.runtime.distributed import world
 from warmstart.runtime.environment import current_environment
@@ -38,6 +38,7 @@ from warmstart.training.stages import TrainedStages, train_stages
 from warmstart.types import Array
 
 CHECKED_ROWS = 4  # that a saved model has to give the same outputs for
+NO_COST = Cost(flops=0.0, seconds=0.0, peak_memory_bytes=None, trainable=0, total=0, bytes_saved=0)
 RETREATS = 2  # times that a run goes back to its best weights, after steps without a finite loss
 
 
@@ -89,80 +90,107 @@ def train_run(
     progress = progress or JobProgress()
     yield progress.began()
     regime, config = run_data.fitted(chosen.regime), chosen.config
+    chosen = replace(chosen, regime=regime)
     reset_peak_memory()
     began = time.perf_counter()
-    trained: TrainedStages | None = None
-    failed: str | None = None
     checkpoints = Checkpoints(folder / "checkpoint", checkpoint_purpose(regime, config, run_data))
+    evaluations = regime.defaults.evaluations
     try:
-        trained = yield from train_stages(
-            regime, config, run_data, regime.defaults.evaluations, checkpoints, RETREATS, progress
-        )
-    except DivergedError as error:
-        failed = f"diverged: {error.message}"
+        trained = yield from train_stages(regime, config, run_data, evaluations, checkpoints, RETREATS, progress)
     except TrainingError as error:
-        failed = error.message
-    found: FinalScores | None = None
-    mix: InterpolatedRun | None = None
-    seconds = time.perf_counter() - began
-    if trained is not None:
-        began = time.perf_counter()
-        mix = interpolate_run(trained, regime.start, run_data) if run_data.interpolate else None
-        network = Network(trained.model, run_data.task.reads(regime.start.inputs))
-        found = evaluate_run(network, run_data, network, trained.reads)
-        if regime.stages and not run_data.better(found.train, found.floor):
-            failed = "does not beat the constant on its own training rows"
-        seconds = trained.seconds + time.perf_counter() - began
-    peak = peak_memory()
-    kept = measure_forgetting(trained, regime.start, run_data) if trained is not None else None  # charged to nobody
+        reason = f"diverged: {error.message}" if isinstance(error, DivergedError) else error.message
+        spent = replace(NO_COST, seconds=time.perf_counter() - began, peak_memory_bytes=peak_memory())
+        return failed_run(regime.name, run_data, folder, reason, chosen, spent, predicted)
+    began = time.perf_counter()
+    mix = interpolate_run(trained, regime.start, run_data) if run_data.interpolate else None
+    network = Network(trained.model, run_data.task.reads(regime.start.inputs))
+    found = evaluate_run(network, run_data, network, trained.reads)
+    beaten = bool(regime.stages) and not run_data.better(found.train, found.floor)
+    cost = Cost(
+        flops=trained.train_flops + (mix.flops if mix else 0.0) + _evaluation_flops(trained, regime, run_data),
+        seconds=trained.seconds + time.perf_counter() - began,
+        peak_memory_bytes=peak_memory(),
+        trainable=trained.trainable,
+        total=trained.total,
+        bytes_saved=trained.bytes_learned,
+    )
+    kept = measure_forgetting(trained, regime.start, run_data)  # charged to nobody
     kept = mix.described(kept) if mix and kept else kept
-    record = Run(
-        id=folder.name,
-        regime=regime.name,
-        family=regime.start.family if regime.stages else "baseline",
-        start=regime.start.name,
-        method=regime.words,
-        seed=run_data.seed,
-        rows=run_data.rows,
-        settings=_settings(regime, config),
-        lr=config.lr if regime.stages else None,
-        trials=chosen.trials,
-        tuning_flops=chosen.flops,
-        tuning_seconds=chosen.seconds,
-        points=tuple(trained.points) if trained else (),
-        steps=trained.steps if trained else 0,
-        best_step=trained.best_step if trained else 0,
-        epochs=trained.points[-1].epoch if trained and trained.points else 0.0,
-        failed=failed,
-        converged=failed is None
-        and trained is not None
-        and found is not None
-        and _converged(trained, chosen, mix.tuned_val if mix else found.val, run_data),
-        cost=Cost(
-            flops=trained.train_flops + (mix.flops if mix else 0.0) + _evaluation_flops(trained, regime, run_data)
-            if trained
-            else 0.0,
-            seconds=seconds,
-            peak_memory_bytes=peak,
-            trainable=trained.trainable if trained else 0,
-            total=trained.total if trained else 0,
-            bytes_saved=trained.bytes_learned if trained else 0,
-        ),
-        environment=current_environment(config.precision, world().size),
-        caveats=(trained.caveats if trained else ()) + (mix.caveats if mix else ()),
+    record = record_of(
+        regime.name,
+        run_data,
+        folder,
+        cost,
+        found,
+        **_of_network(chosen),
+        points=tuple(trained.points),
+        steps=trained.steps,
+        best_step=trained.best_step,
+        epochs=trained.points[-1].epoch if trained.points else 0.0,
+        failed="does not beat the constant on its own training rows" if beaten else None,
+        converged=not beaten and _converged(trained, chosen, mix.tuned_val if mix else found.val, run_data),
+        caveats=trained.caveats + (mix.caveats if mix else ()),
         retention=kept.to_json() if kept else None,
         predicted=predicted,
-        search=chosen.search,
-        revision=hub_revision(regime.start.base.location) if regime.start.base else None,
-        base_bytes=_base_bytes(regime),
-        **measured(found, run_data),
     )
 
     def save(staging: Path) -> None:
-        assert trained is not None and found is not None
         save_trained(staging, trained, regime, run_data, found.calibration)
 
-    return finish_run(record, folder, save if trained is not None else None, found.outputs if found else {})
+    return finish_run(record, folder, save, found.outputs)
+
+
+def record_of(name: str, run_data: RunData, folder: Path, cost: Cost, found: FinalScores | None, **facts: Any) -> Run:
+    """The record of a run. `found`: its scores; None: it failed before there were any.
+
+    `facts`: other fields of `Run`; those left out are of a regime that is not trained in steps, starts from nothing and
+    did not fail.
+    """
+    untrained: dict[str, Any] = {
+        "family": "baseline",
+        "start": "-",
+        "settings": {},
+        "lr": None,
+        "trials": (),
+        "tuning_flops": 0.0,
+        "tuning_seconds": 0.0,
+        "points": (),
+        "steps": 0,
+        "best_step": 0,
+        "epochs": 0.0,
+        "failed": None,
+        "converged": True,
+        "caveats": (),
+    }
+    facts = {"environment": current_environment("fp32")} | untrained | facts
+    return Run(
+        id=folder.name,
+        regime=name,
+        seed=run_data.seed,
+        rows=run_data.rows,
+        cost=cost,
+        **measured(found, run_data),
+        **facts,
+    )
+
+
+def _of_network(chosen: TunedRegime) -> dict[str, Any]:
+    """The fields of a Run that say which network was trained, and how its settings were found."""
+    regime, config = chosen.regime, chosen.config
+    return {
+        "family": regime.start.family if regime.stages else "baseline",
+        "start": regime.start.name,
+        "method": regime.words,
+        "settings": _settings(regime, config),
+        "lr": config.lr if regime.stages else None,
+        "trials": chosen.trials,
+        "tuning_flops": chosen.flops,
+        "tuning_seconds": chosen.seconds,
+        "search": chosen.search,
+        "environment": current_environment(config.precision, world().size),
+        "revision": hub_revision(regime.start.base.location) if regime.start.base else None,
+        "base_bytes": _base_bytes(regime),
+    }
 
 
 def save_trained(
@@ -177,35 +205,21 @@ def save_trained(
         check_saved(staging, network.outputs(few.texts, few.columns), few, regime.start)
 
 
-def failed_run(name: str, run_data: RunData, folder: Path, reason: str, chosen: TunedRegime | None = None) -> Run:
+def failed_run(
+    name: str,
+    run_data: RunData,
+    folder: Path,
+    reason: str,
+    chosen: TunedRegime | None = None,
+    spent: Cost = NO_COST,
+    predicted: dict[str, float] | None = None,
+) -> Run:
     """The record of a run that is not retried: of a network that was `chosen`, or of a baseline."""
     if world().on_main((folder / "run.json").exists):
         return load_run(folder)
-    record = Run(
-        id=folder.name,
-        regime=name,
-        family=chosen.regime.start.family if chosen and chosen.regime.stages else "baseline",
-        start=chosen.regime.start.name if chosen else "-",
-        method=chosen.regime.words if chosen else BASELINE_DESCRIPTIONS[regime_of(name)],
-        seed=run_data.seed,
-        rows=run_data.rows,
-        settings=_settings(chosen.regime, chosen.config) if chosen else {},
-        lr=chosen.config.lr if chosen else None,
-        trials=chosen.trials if chosen else (),
-        tuning_flops=chosen.flops if chosen else 0.0,
-        tuning_seconds=chosen.seconds if chosen else 0.0,
-        points=(),
-        steps=0,
-        best_step=0,
-        epochs=0.0,
-        failed=reason,
-        converged=False,
-        cost=Cost(flops=0.0, seconds=0.0, peak_memory_bytes=None, trainable=0, total=0, bytes_saved=0),
-        environment=current_environment(chosen.config.precision if chosen else "fp32", world().size),
-        caveats=(),
-        **measured(None, run_data),
-    )
-    return finish_run(record, folder, None)
+    facts = _of_network(chosen) if chosen else {"method": BASELINE_DESCRIPTIONS[regime_of(name)]}
+    facts |= {"failed": reason, "converged": False, "predicted": predicted}
+    return finish_run(record_of(name, run_data, folder, spent, None, **facts), folder, None)
 
 
 def measured(found: FinalScores | None, run_data: RunData) -> dict[str, Any]:

@@ -168,7 +168,7 @@ class ComparisonJobs:
         runs = best_lengths(plan, list(results.runs.values()))
         if all(run.failed for run in runs):
             return None
-        ranking = rank_regimes(make_comparison(plan, runs, self.study.folder))
+        ranking = rank_regimes(make_comparison(plan, runs))
         beyond = [row.name for row in ranking.reaching] if ranking else []
         if ranking and ranking.best.rows < whole:
             beyond = [ranking.best.name, *beyond]
@@ -288,7 +288,7 @@ def run_comparison(
     runs = list(study.results.runs.values())
     best = best_lengths(study.plan, runs)
     more = sum(done.cost.flops for done in runs) - sum(done.cost.flops for done in best)
-    comparison = _without_single(replace(make_comparison(study.plan, best, folder), unranked_flops=more))
+    comparison = _without_single(replace(make_comparison(study.plan, best), unranked_flops=more))
     comparison = _without_dropped(comparison, study)
     save_comparison(comparison, folder)
     yield from refit_winner(study, comparison, advice_for(comparison))

@@ -37,7 +37,7 @@ def save_comparison(comparison: Comparison, folder: Path) -> None:
     write_json(folder / "study.json", facts | {"runs": [run.id for run in comparison.runs]})
 
 
-def make_comparison(plan: RunPlan, runs: Sequence[Run], folder: Path) -> Comparison:
+def make_comparison(plan: RunPlan, runs: Sequence[Run]) -> Comparison:
     """The comparison of these runs of a plan."""
     splits = plan.splits
     task = task_for(plan.problem.schema, splits)

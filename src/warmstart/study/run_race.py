@@ -179,7 +179,7 @@ def run_race(study: StudyState, part: float | None) -> Generator[Event, None, tu
     strategy = RaceJobs(study, allowed)
     yield from run_jobs(study, strategy)
     runs = list(study.results.runs.values())
-    comparison = replace(make_comparison(plan, runs, study.folder), excluded=plan.excluded)
+    comparison = replace(make_comparison(plan, runs), excluded=plan.excluded)
     save_comparison(comparison, study.folder)
     found = _raced(plan, strategy, runs, everything)
     write_json(study.folder / "race.json", found.to_json())
