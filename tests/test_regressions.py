@@ -42,10 +42,10 @@ from warmstart.regimes.method import Method
 from warmstart.regimes.regimes import DEFAULTS, Regime, Stage
 from warmstart.regimes.starts import Architecture, Pretrained, Scratch
 from warmstart.request.launch import compare_steps, plan_steps, run_to_end
-from warmstart.request.launch import start as begin_request
 from warmstart.request.parse import parse_value
 from warmstart.request.prepare import options_of, prepare_study
 from warmstart.request.request import from_mapping
+from warmstart.request.start import start as begin_request
 from warmstart.results.bootstrap import resample
 from warmstart.results.probe_result import SwapCases, prediction_change
 from warmstart.results.record import Evaluation, load_run

@@ -13,8 +13,9 @@ from warmstart.models.pretrained.base import Base, find_base
 from warmstart.planning import history
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.run_plan import RunPlan, first_plan
-from warmstart.request.launch import compare_steps, start
+from warmstart.request.launch import compare_steps
 from warmstart.request.request import Request, load_request
+from warmstart.request.start import start
 from warmstart.results.learning_curves import best_scratch
 from warmstart.results.record import load_run
 from warmstart.study.study import read_study

@@ -13,25 +13,13 @@ from warmstart.data.tables.in_memory import InMemory, given, table_of
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.read import read_table as read_files
 from warmstart.request.keywords import AdviseSettings, CheckSettings, CompareSettings, FitSettings, PlanSettings
-from warmstart.request.launch import (
-    CATALOG,
-    Started,
-    check_vacant,
-    compare_steps,
-    fit_steps,
-    plan_steps,
-    raise_budget,
-    restart,
-    resumable,
-    run_to_end,
-    start,
-    steps_of,
-)
+from warmstart.request.launch import compare_steps, fit_steps, plan_steps, run_to_end, steps_of
 from warmstart.request.parse import parse_value
 from warmstart.request.prepare import check_data, prepare_study
 from warmstart.request.request import Request, from_mapping, load_request
 from warmstart.request.serialize import command_line
 from warmstart.request.signatures import check_keywords, with_settings
+from warmstart.request.start import CATALOG, Started, check_vacant, raise_budget, restart, resumable, start
 from warmstart.request.unfinished import comparison_folder, finished_comparison, report_unfinished
 from warmstart.results.record import Run, load_run
 from warmstart.runtime.distributed import world

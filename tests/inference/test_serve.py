@@ -29,7 +29,8 @@ from warmstart.inference.explain import explain
 from warmstart.inference.predict import NewRows, TrainedModel
 from warmstart.inference.serve import serve
 from warmstart.inference.serve.batching import Batcher, QueueFullError
-from warmstart.inference.serve.serve import Limits, create_app, hosts_for, is_loopback, read_token
+from warmstart.inference.serve.limits import Limits
+from warmstart.inference.serve.serve import create_app, hosts_for, is_loopback, read_token
 from warmstart.models.pretrained.base import Base
 
 pytest.importorskip("fastapi")

@@ -12,8 +12,9 @@ import warmstart
 from tests.decoders import save_decoder
 from warmstart.errors import InputError, TrainingError, UsageError
 from warmstart.inference.export import gguf_file
+from warmstart.inference.serve.limits import Limits
 from warmstart.inference.serve.openai_api import _until, read_request
-from warmstart.inference.serve.serve import Limits, create_app
+from warmstart.inference.serve.serve import create_app
 from warmstart.runtime.load_pretrained import load_gguf
 
 pytest.importorskip("fastapi")

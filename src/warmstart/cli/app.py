@@ -19,8 +19,8 @@ from warmstart.runtime.distributed import world
 
 if TYPE_CHECKING:
     from warmstart.data.rows.check import CheckResult
-    from warmstart.request.launch import Started
     from warmstart.request.request import Request
+    from warmstart.request.start import Started
     from warmstart.results.record import Run
     from warmstart.study.study import Study
 

@@ -103,6 +103,7 @@ def _serve(
     """
     from warmstart import api
     from warmstart.inference.serve import serve
+    from warmstart.inference.serve.limits import Limits
     from warmstart.runtime.device import on_one_thread
     from warmstart.study.progress import print_status
 
@@ -112,7 +113,7 @@ def _serve(
     with serve.listen(host, port) as listening:
         with on_one_thread():  # another thread predicts
             trained = api.load(folder, code=model)
-        limits = serve.Limits(rows=rows, seconds=seconds)
+        limits = Limits(rows=rows, seconds=seconds)
         server = serve.create_app(trained, limits=limits, token=token, hosts=hosts)
         if token is None and not serve.is_loopback(host):
             print_status("warning: anyone who can reach this address can use the model; --token-file requires a token.")

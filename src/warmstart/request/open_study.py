@@ -5,8 +5,8 @@ from pathlib import Path
 
 from warmstart.planning.run_plan import first_plan
 from warmstart.planning.saved_plan import load_plan
-from warmstart.request.launch import restart, resumable
 from warmstart.request.prepare import options_of, prepare_problem
+from warmstart.request.start import restart, resumable
 from warmstart.study.jobs import StudyState
 from warmstart.training.event import Progress
 

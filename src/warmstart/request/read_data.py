@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from warmstart.data.rows.old_rows import OldRows, join_old_rows
 from warmstart.data.rows.split import Splits, held_out_counts, make_rows, split
-from warmstart.data.rows.time_split import time_findings, times_of
+from warmstart.data.rows.time_findings import time_findings
+from warmstart.data.rows.times import times_of
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.label_columns import join_label_columns
 from warmstart.data.schema.schema import Schema

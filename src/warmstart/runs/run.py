@@ -95,10 +95,14 @@ def train_run(
     began = time.perf_counter()
     checkpoints = Checkpoints(folder / "checkpoint", checkpoint_purpose(regime, config, run_data))
     evaluations = regime.defaults.evaluations
+    trained, reason = None, ""
     try:
         trained = yield from train_stages(regime, config, run_data, evaluations, checkpoints, RETREATS, progress)
+    except DivergedError as error:
+        reason = f"diverged: {error.message}"
     except TrainingError as error:
-        reason = f"diverged: {error.message}" if isinstance(error, DivergedError) else error.message
+        reason = error.message
+    if trained is None:
         spent = replace(NO_COST, seconds=time.perf_counter() - began, peak_memory_bytes=peak_memory())
         return failed_run(regime.name, run_data, folder, reason, chosen, spent, predicted)
     began = time.perf_counter()

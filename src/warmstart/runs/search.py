@@ -175,52 +175,46 @@ def search_settings(
     search = Search(regime, config, run_data)
     for asked in search.candidates(trials, spend, effort):
         path = folder / f"{len(search.trials)}.json" if folder else None
-        settings = tried_settings(asked.regime, asked.config)
         facts = world().on_main(functools.partial(read_trial, path))
-        if facts and not asked.suggested and facts["trial"]["settings"] != settings:
+        tried, suggested = asked.tried, asked.suggested
+        if facts and not suggested and facts["trial"]["settings"] != tried_settings(asked.regime, asked.config):
             facts = None  # of a version that tried something else next
         if facts is None:
-            facts = yield from _try(asked, run_data, folder, progress)
+            began = time.perf_counter()
+            saved = (
+                Checkpoints(folder / "checkpoint", checkpoint_purpose(asked.regime, tried, run_data))
+                if folder and not suggested  # whether to stop it depends on all of its evaluations
+                else None
+            )
+            val, flops, pruned = None, 0.0, False
+            with suppress(TrainingError):  # it diverged
+                with closing(
+                    train_stages(asked.regime, tried, run_data, asked.evaluations, saved, progress=progress)
+                ) as steps:
+                    try:
+                        while True:
+                            event = steps.send(pruned or None)
+                            yield event
+                            seen = event.evaluation
+                            pruned |= bool(suggested and seen and suggested.hopeless(seen.val_score))
+                    except StopIteration as stop:
+                        trained = stop.value
+                val, flops = score_trial(trained, run_data.fitted(asked.regime), run_data)
+                tried = replace(tried, steps=trained.steps) if pruned else tried
+            trial = Trial(tried_settings(asked.regime, asked.config), tried.steps, val)
+            facts = {"trial": vars(trial), "flops": flops, "seconds": time.perf_counter() - began}
+            if suggested:
+                facts |= {"seen": suggested.seen, "pruned": pruned}
             if path and folder:
                 world().on_main(functools.partial(save_trial, path, facts, folder / "checkpoint"))
-        elif asked.suggested:
-            _require_same(path, facts, settings)
+        elif suggested:
+            _require_same(path, facts, tried_settings(asked.regime, asked.config))
             for score in facts["seen"]:
-                asked.suggested.hopeless(score)
+                suggested.hopeless(score)
         search.add(Trial(**facts["trial"]), facts)
     if whole and folder:
         world().on_main(functools.partial(save_trial, whole, to_json(search.chosen()), folder))
     return search.chosen()
-
-
-def _try(
-    asked: Candidate, run_data: RunData, folder: Path | None, progress: JobProgress
-) -> Generator[Event, None, dict[str, Any]]:
-    """Train with these settings and score all validation rows: a trial, as it is kept."""
-    began = time.perf_counter()
-    tried, suggested = asked.tried, asked.suggested
-    checkpoints: Checkpoints | None = None
-    if folder and not suggested:  # whether to stop it depends on all of its evaluations
-        checkpoints = Checkpoints(folder / "checkpoint", checkpoint_purpose(asked.regime, tried, run_data))
-    val, flops, pruned = None, 0.0, False
-    with suppress(TrainingError):  # it diverged
-        training = train_stages(asked.regime, tried, run_data, asked.evaluations, checkpoints, progress=progress)
-        with closing(training) as steps:
-            try:
-                while True:
-                    event = steps.send(pruned or None)
-                    yield event
-                    seen = event.evaluation
-                    pruned |= bool(suggested and seen and suggested.hopeless(seen.val_score))
-            except StopIteration as stop:
-                trained = stop.value
-        val, flops = score_trial(trained, run_data.fitted(asked.regime), run_data)
-        tried = replace(tried, steps=trained.steps) if pruned else tried
-    trial = Trial(tried_settings(asked.regime, asked.config), tried.steps, val)
-    facts: dict[str, Any] = {"trial": vars(trial), "flops": flops, "seconds": time.perf_counter() - began}
-    if suggested:
-        facts |= {"seen": suggested.seen, "pruned": pruned}
-    return facts
 
 
 def _require_same(path: Path | None, facts: dict[str, Any], settings: dict[str, Any]) -> None:

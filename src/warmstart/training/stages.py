@@ -166,8 +166,11 @@ class StageRun:
 
     def finish(self) -> None:
         """Restore the best weights, and add this stage to the history."""
-        of_stage = self.stage_state
-        state, best_weights, history = of_stage.state, of_stage.best_weights, of_stage.history
+        state, best_weights, history = (
+            self.stage_state.state,
+            self.stage_state.best_weights,
+            self.stage_state.history,
+        )
         examples, validation = self.view.examples, self.view.validation
         best_weights.restore()
         history.caveats += _remarks(self.stage_state, self.view, self.source, self.config)
@@ -223,8 +226,9 @@ class Training:
         """
         model, run_data, history = self.model, self.run_data, self.history
         objective = stage.objective or run_data.task
-        steps = max(1, round(self.config.steps * stage.share))
-        config = replace(self.config, steps=steps, lr=stage.lr or self.config.lr)
+        config = replace(
+            self.config, steps=max(1, round(self.config.steps * stage.share)), lr=stage.lr or self.config.lr
+        )
         if saved:
             restore_weights(saved, _state(model, self.changed))
             history.go_on(saved.facts["course"])
@@ -293,10 +297,11 @@ def train_stages(
 ) -> Generator[Event, bool | None, TrainedStages]:
     """Train through all stages, with an event after every step; keep the weights that are best on validation rows.
 
-    Whoever sends True for an event ends the training there, with the weights so far. Evaluates `evaluations` times.
-    Resumes from the newest of `checkpoints`, with the same result as an uninterrupted training: Ctrl-C, SIGTERM or
-    closing the generator stops it between two steps, and saves. Raises TrainingError if it diverges even after going
-    back `retreats` times to its best weights, each time at half the rate.
+    Whoever sends True for an event ends the training there, with the weights so far.
+
+    Evaluates `evaluations` times. Resumes from the newest of `checkpoints`, with the same result as an uninterrupted
+    training: Ctrl-C, SIGTERM or closing the generator stops it between two steps, and saves. Raises TrainingError if it
+    diverges even after going back `retreats` times to its best weights, each time at half the rate.
     """
     progress = progress or JobProgress()
     regime = run_data.fitted(regime)
@@ -313,7 +318,7 @@ def train_stages(
         base=_base(model, regime.start) if config.l2_sp else {},
         general=replay_examples(model, regime.start, run_data.replayed, config),
     )
-    enough = False
+    enough: bool | None = False
     for number, stage in enumerate(regime.stages):
         if enough:
             break
@@ -322,46 +327,34 @@ def train_stages(
             continue
         with ExitStack() as stack:
             stage_run = training.enter(number, stage, rates, saved if number == reached else None, stack)
-            own = stage_run.objective is run_data.task
-            enough = yield from _stage_steps(stage_run, checkpoints, retreats, progress, own=own)
+            stage_state, state = stage_run.stage_state, stage_run.stage_state.state
+            steps = stage_run.steps()
+            seen: Evaluation | None = None
+            with HeldSignals() as signals, saved_if_stopped(stage_state, checkpoints):
+                while True:
+                    due = _agreed(state.world, signals, bool(checkpoints and checkpoints.due))
+                    seen = stage_run.look() or seen
+                    if checkpoints and due and state.step:
+                        checkpoints.save(stage_state.name, *stage_state.pack())
+                    if stage_run.over or enough:
+                        _agreed(state.world, signals)  # one that arrived during the last look or save must not be lost
+                        break
+                    try:
+                        step = next(steps)
+                    except DivergedError:
+                        if training.history.went_back == retreats:
+                            raise
+                        stage_state.retreat()
+                        steps = stage_run.steps()
+                        continue
+                    if step.finite:
+                        stage_state.losses.append(step.loss)
+                    enough = yield progress.stepped(step, seen, own=stage_run.objective is run_data.task)
+                    seen = None
             stage_run.finish()
-            if not own:
+            if stage_run.objective is not run_data.task:
                 training.history.turn(stage_run.objective)
     return training.trained()
-
-
-def _stage_steps(
-    stage_run: StageRun, checkpoints: Checkpoints | None, retreats: int, progress: JobProgress, *, own: bool
-) -> Generator[Event, bool | None, bool]:
-    """Take all steps of a stage, with an event after each; returns whether somebody said that it is enough.
-
-    `own`: whether its scores are of the run's own task, and not of what it is pre-trained for.
-    """
-    stage_state, steps = stage_run.stage_state, stage_run.steps()
-    state = stage_state.state
-    seen: Evaluation | None = None
-    enough: bool | None = False
-    with HeldSignals() as signals, saved_if_stopped(stage_state, checkpoints):
-        while True:
-            due = _agreed(state.world, signals, bool(checkpoints and checkpoints.due))
-            seen = stage_run.look() or seen
-            if checkpoints and due and state.step:
-                checkpoints.save(stage_state.name, *stage_state.pack())
-            if stage_run.over or enough:
-                _agreed(state.world, signals)  # one that arrived during the last look or save must not be lost
-                return bool(enough)
-            try:
-                step = next(steps)
-            except DivergedError:
-                if stage_state.history.went_back == retreats:
-                    raise
-                stage_state.retreat()
-                steps = stage_run.steps()
-                continue
-            if step.finite:
-                stage_state.losses.append(step.loss)
-            enough = yield progress.stepped(step, seen, own=own)
-            seen = None
 
 
 def _agreed(world: Distributed, signals: HeldSignals, due: bool = False) -> bool:

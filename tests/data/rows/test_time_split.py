@@ -12,7 +12,8 @@ import pytest
 from tests.cli_base import call, write_csv
 from warmstart.data.rows.findings import Finding
 from warmstart.data.rows.split import Splits, held_out_counts, make_rows, split
-from warmstart.data.rows.time_split import cut_by_time, time_findings, times_of
+from warmstart.data.rows.time_findings import time_findings
+from warmstart.data.rows.times import cut_by_time, times_of
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import ColumnChoices, Schema
 from warmstart.data.tables.in_memory import table_of

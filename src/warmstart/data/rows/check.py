@@ -14,7 +14,8 @@ from warmstart.data.rows.image_copies import find_image_copies
 from warmstart.data.rows.lengths import Reach, named_controls, too_long
 from warmstart.data.rows.number_findings import number_findings
 from warmstart.data.rows.split import MIN_SPLIT_ROWS, Rows, Splits, held_out_counts, remarks, split, usable_rows
-from warmstart.data.rows.time_split import time_findings, times_of
+from warmstart.data.rows.time_findings import time_findings
+from warmstart.data.rows.times import times_of
 from warmstart.data.rows.usable_rows import BadRows, UsableRows, find_usable_rows, join_columns
 from warmstart.data.schema import conversations
 from warmstart.data.schema.columns import Column

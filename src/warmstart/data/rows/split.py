@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from warmstart.data.rows.read_columns import ColumnValues
-from warmstart.data.rows.time_split import cut_by_time
+from warmstart.data.rows.times import cut_by_time
 from warmstart.data.rows.usable_rows import UsableRows, find_usable_rows
 from warmstart.data.schema.cell_values import read_cells, spell
 from warmstart.data.schema.kinds import infer_column

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from warmstart.data.rows.read_columns import ReadColumns, read_columns
-from warmstart.data.rows.time_split import times_of
+from warmstart.data.rows.times import times_of
 from warmstart.data.schema import conversations
 from warmstart.data.schema.cell_values import read_numbers, spell
 from warmstart.data.schema.class_values import read_classes

@@ -74,8 +74,6 @@ def error_response(
     """An error as a response of Starlette, in the format that clients of this path expect."""
     from starlette.responses import JSONResponse
 
-    from warmstart.inference.serve.openai_api import openai_error
-
     if path.startswith("/v1/"):  # as OpenAI's clients read it
         content: dict[str, Any] = openai_error(status, f"{message} {hint}".strip())
     else:
@@ -95,3 +93,9 @@ def _without_port(host: str) -> str:
 def _allowed(header: str, token: str) -> bool:
     kind, _, given = header.partition(" ")
     return kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
+
+
+def openai_error(status: int, message: str) -> dict[str, Any]:
+    """The body of an answer that is an error."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return {"error": {"message": message, "type": kind, "param": None, "code": None}}

@@ -13,11 +13,12 @@ from warmstart.data.schema.conversations import Role, Turn
 from warmstart.errors import InputError, UsageError
 from warmstart.inference.chat import Chat, ChatSession, chat_with
 from warmstart.inference.predict import TrainedModel
+from warmstart.inference.serve.guard import openai_error
+from warmstart.inference.serve.limits import Limits
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from warmstart.inference.serve.serve import Limits
 
 NAME = "warmstart"
 OPENAI_ROLES = ("system", "user", "assistant")
@@ -60,7 +61,7 @@ class _Busy:
         self._writing.release()
 
 
-def add_writing(app: "FastAPI", trained: TrainedModel, limits: "Limits", body: Callable[[Any], Awaitable[Any]]) -> None:
+def add_writing(app: "FastAPI", trained: TrainedModel, limits: Limits, body: Callable[[Any], Awaitable[Any]]) -> None:
     """Add the routes of OpenAI's API, for models that generate text."""
     network = trained.stored.network
     plain = None if network is None else network.inputs.continuation
@@ -109,12 +110,6 @@ def add_writing(app: "FastAPI", trained: TrainedModel, limits: "Limits", body: C
     async def models() -> Any:
         """The one model."""
         return {"object": "list", "data": [{"id": NAME, "object": "model", "created": 0, "owned_by": NAME}]}
-
-
-def openai_error(status: int, message: str) -> dict[str, Any]:
-    """The body of an answer that is an error."""
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    return {"error": {"message": message, "type": kind, "param": None, "code": None}}
 
 
 def read_request(given: Any, prompt: bool, tokens: int) -> Asked:

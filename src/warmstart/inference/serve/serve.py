@@ -8,7 +8,6 @@ import os
 import socket
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from warmstart.errors import MissingError, UsageError, WarmstartError
 from warmstart.inference.predict import TrainedModel
 from warmstart.inference.serve.batching import Batcher, Metrics, Predict, QueueFullError
 from warmstart.inference.serve.guard import Guard, error_response
+from warmstart.inference.serve.limits import USUAL_LIMITS, Limits
 from warmstart.inference.serve.page import PAGE_POLICY, form_row, render_page, score_sentence, with_influences
 from warmstart.inference.serve.request_body import BodyReader, RefusedError
 from warmstart.inference.serve.request_rows import rows_of_request
@@ -28,18 +28,6 @@ if TYPE_CHECKING:
 TOKEN_VARIABLE = "WARMSTART_TOKEN"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SHORTEST_TOKEN = 16  # characters
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The limits of a server."""
-
-    body_bytes: int = 4 << 20
-    rows: int = 1_000  # of a request
-    queued_rows: int = 10_000
-    seconds: float = 60.0  # for an answer
-    batch_rows: int = 64
-    tokens: int = 2_048  # of a text that is written
 
 
 def require_packages() -> None:
@@ -89,7 +77,7 @@ def hosts_for(host: str, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def create_app(
-    trained: TrainedModel, *, limits: Limits = Limits(), token: str | None = None, hosts: Sequence[str] = LOOPBACK
+    trained: TrainedModel, *, limits: Limits = USUAL_LIMITS, token: str | None = None, hosts: Sequence[str] = LOOPBACK
 ) -> Any:
     """The FastAPI application. `hosts`: names it answers to; "*": any, which a page of another site can use as well."""
     from fastapi import FastAPI

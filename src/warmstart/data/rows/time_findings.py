@@ -1,31 +1,19 @@
-"""Time split: which rows are the latest, so that a model is tested on what came after the rows it learned from?"""
+"""Time findings: what should be known of a split by time: its dates, what is new later on, and what has drifted?"""
 
-import re
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from warmstart.data.rows.findings import Finding
-from warmstart.data.schema.cell_values import read_cells
+from warmstart.data.rows.split import Splits
 from warmstart.data.schema.columns import Column
-from warmstart.data.schema.kinds import infer_column
 from warmstart.data.schema.schema import Schema
-from warmstart.data.tables.cells import each_text, present
-from warmstart.data.tables.read import Table
-from warmstart.errors import InputError, UsageError, count_phrase, join_phrases
+from warmstart.errors import count_phrase, join_phrases
 from warmstart.quantities import format_number
 from warmstart.results.domain_shift import LONGEST, classifier_distance
 from warmstart.runtime.sampling import spread_places
-from warmstart.types import Array
 
-if TYPE_CHECKING:
-    from warmstart.data.rows.split import Splits
-
-TIMED_KINDS = ("number", "datetime")
-MONTH = re.compile(r"\d{4}-\d{2}", re.ASCII)
 SHIFT = 0.1  # in standard deviations of a target, or in share of rows whose class would have to change: worth a caveat
 CLASS_SHUFFLES = 200  # of rows between two parts, for the shift of classes that chance alone makes
 SHIFT_CHANCE = 0.05  # a shift of the target that chance makes more often than this is not reported
@@ -34,52 +22,7 @@ DRIFT = 0.2  # proxy A-distance, 0 to 2: a classifier that is right for 55 % of 
 UNEVEN = 0.25  # share by which a part may miss its size before it is reported
 
 
-def times_of(table: Table, name: str) -> tuple[Array, Column]:
-    """When each row is from: float64 [n] seconds, or whatever number is there; NaN where nothing can be read.
-
-    Months without a day, such as 2024-03, count as their first day. Raises UsageError for a column of something else.
-    """
-    cells = table.columns[name]
-    if pa.types.is_large_string(cells.type) and all(MONTH.fullmatch(cell.strip()) for cell in present(cells)):
-        days = [f"{cell.strip()}-01" if cell and cell.strip() else None for cell in each_text(cells)]
-        cells = pa.chunked_array([days], pa.large_string())
-    column = infer_column(name, cells)
-    if column.kind not in TIMED_KINDS:
-        raise UsageError(
-            f"--time {name}: the column holds {column.kind} values, which have no order in time.",
-            "name a column of dates or of numbers, such as years",
-        )
-    return np.asarray(read_cells(cells, column)[0], dtype=np.float64), column
-
-
-def cut_by_time(times: Array, val_rows: int, test_rows: int) -> Array:
-    """0 for training, 1 for validation, 2 for test: int64 [n]. The latest about `test_rows` rows are for testing, those
-    before them for validation. Rows of the same time are in the same part.
-
-    Raises InputError where there are fewer than three different times.
-    """
-    order = np.argsort(times, kind="stable")
-    starts = np.flatnonzero(np.diff(times[order], prepend=-np.inf))  # of each time, among the ordered rows
-    if len(starts) < 3:
-        raise InputError(
-            f"the column of --time has only {count_phrase(len(starts), 'time', 'different times')}, so its rows cannot "
-            "be divided into earlier and later ones",
-            "name a column with finer times, or leave out --time",
-        )
-    n = len(times)
-    test = _nearest(starts[2:], n - test_rows)
-    val = _nearest(starts[1:][starts[1:] < test], test - val_rows)
-    part = np.zeros(n, dtype=np.int64)
-    part[order[val:]] = 1
-    part[order[test:]] = 2
-    return part
-
-
-def _nearest(places: Array, wanted: int) -> int:
-    return int(places[np.abs(places - wanted).argmin()])
-
-
-def time_findings(splits: "Splits", schema: Schema, column: Column, wanted: tuple[int, int]) -> tuple[Finding, ...]:
+def time_findings(splits: Splits, schema: Schema, column: Column, wanted: tuple[int, int]) -> tuple[Finding, ...]:
     """What a person should know of a split by time: from when to when, what is new later on, and what has drifted.
 
     `wanted`: numbers of validation and test rows that would be taken if no two rows were of the same time.
@@ -98,7 +41,7 @@ def time_findings(splits: "Splits", schema: Schema, column: Column, wanted: tupl
     return tuple(findings)
 
 
-def _ties(splits: "Splits", schema: Schema, wanted: tuple[int, int]) -> list[str]:
+def _ties(splits: Splits, schema: Schema, wanted: tuple[int, int]) -> list[str]:
     """In words, if rows of the same time make a part much larger or smaller than it would be."""
     many = [len(splits.val), len(splits.test)]
     if all(abs(found - asked) <= max(1.0, UNEVEN * asked) for found, asked in zip(many, wanted, strict=True)):
@@ -113,7 +56,7 @@ def _ties(splits: "Splits", schema: Schema, wanted: tuple[int, int]) -> list[str
     ]
 
 
-def _spanning(splits: "Splits", schema: Schema) -> list[str]:
+def _spanning(splits: Splits, schema: Schema) -> list[str]:
     """In words, how many test rows are of a group that training or validation rows are of too."""
     if not schema.group:
         return []
@@ -128,7 +71,7 @@ def _spanning(splits: "Splits", schema: Schema) -> list[str]:
     ]
 
 
-def _drifted_texts(splits: "Splits") -> list[Finding]:
+def _drifted_texts(splits: Splits) -> list[Finding]:
     """How well a linear classifier tells test rows from training rows by what is read of them."""
     train, test = (
         [part.texts[i][:LONGEST] for i in spread_places(DRIFT_TEXTS, len(part))] for part in (splits.train, splits.test)
@@ -155,7 +98,7 @@ def _said(time: float, column: Column) -> str:
     return moment.strftime("%Y-%m-%d") if time % 86_400 == 0 else moment.strftime("%Y-%m-%d %H:%M")
 
 
-def _moved_number(splits: "Splits") -> list[str]:
+def _moved_number(splits: Splits) -> list[str]:
     from scipy.stats import mannwhitneyu
 
     before, after = (np.asarray(part.targets, dtype=np.float64) for part in (splits.train, splits.test))
@@ -166,7 +109,7 @@ def _moved_number(splits: "Splits") -> list[str]:
     return [f"The target has moved: its median is {medians}."]
 
 
-def _moved_classes(splits: "Splits") -> list[str]:
+def _moved_classes(splits: Splits) -> list[str]:
     before, after = (Counter(part.targets.tolist()) for part in (splits.train, splits.test))
     said = []
     new = [name for name in after if name not in before]
