@@ -159,11 +159,15 @@ def accuracy_of_plain(recipe: Recipe, pixels: Array, labels: Array) -> float:
 
 
 def result_of_regime(given: argparse.Namespace, regime: str, seed: int, tests: tuple[Array, Array]) -> dict[str, Any]:
-    folder = given.work / f"{regime}-{given.rows}-{given.epochs or 'own'}-{given.size or 'own'}-{seed}"
+    folder = (
+        given.work
+        / f"{regime}-{given.rows}-{given.epochs or 'own'}-{given.size or 'own'}-{given.augment or 'auto'}-{seed}"
+    )
     shutil.rmtree(folder, ignore_errors=True)
     settings: dict[str, Any] = {"epochs": given.epochs} if given.epochs else {}
     settings |= {"image_size": given.size} if given.size and regime not in NO_BASE else {}
     settings |= {"base": LITE_PACKAGE} if regime not in NO_BASE else {}
+    settings |= {"augment": given.augment} if given.augment else {}
     began = time.process_time()
     run = warmstart.fit(
         given.folder / TRAIN,
@@ -199,6 +203,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5_000)
     parser.add_argument("--epochs", type=float, help="of the regimes; default: their own")
     parser.add_argument("--size", type=int, help="of the images that a base reads, in pixels; default: its own")
+    parser.add_argument("--augment", help="of the regimes; with it, no plain script is trained beside them")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--regimes", nargs="*", default=["linear", "scratch-cnn"])
     parser.add_argument("--work", type=Path, default=Path("fashion-mnist-runs"))
@@ -210,8 +215,9 @@ def main() -> None:
     def noted(name: str, seed: int, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The result that is there, or one that is measured now and written."""
         facts = {"regime": name, "rows": given.rows, "epochs": given.epochs, "size": given.size, "seed": seed}
+        facts |= {"augment": given.augment} if given.augment else {}
         for done in found:
-            if all(done.get(key) == value for key, value in facts.items()):
+            if done.get("augment") == given.augment and all(done.get(key) == value for key, value in facts.items()):
                 return dict(done)
         score = measure()
         right = round(score["accuracy"] * len(tests[1]))
@@ -226,7 +232,7 @@ def main() -> None:
     for seed in range(given.seeds):
         for regime in given.regimes:
             ours = noted(regime, seed, partial(result_of_regime, given, regime, seed, tests))
-            if regime in ("linear", "embedded"):
+            if given.augment or regime in ("linear", "embedded"):
                 continue
             tuned = regime not in NO_BASE
             recipe = fine_tuning_recipe(given.size or 112) if tuned else scratch_recipe()

@@ -63,7 +63,9 @@ class _CheckPlanCompareAdviseFit(TypedDict, total=False):
     image: str | None
     """Column with images: paths or bytes. [default: recognized if it is the only input]"""
     image_size: int | None
-    """Image size in pixels per side. [default: the base's; else theirs, at most 64]"""
+    """Pixels per side that images are resized to. Networks without a base never enlarge them. [default: the base's own
+    size; without a base, that of the images, at most 64]
+    """
     table: str | None
     """Table of an SQLite database. [default: the only one]"""
     column: str | Sequence[str]

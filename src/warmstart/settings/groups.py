@@ -100,7 +100,11 @@ class ColumnSettings:
     ] = None
     image_size: Annotated[
         int | None,
-        Setting("Image size in pixels per side.", unset="the base's; else theirs, at most 64", within=(8, 1024)),
+        Setting(
+            "Pixels per side that images are resized to. Networks without a base never enlarge them.",
+            unset="the base's own size; without a base, that of the images, at most 64",
+            within=(8, 1024),
+        ),
     ] = None
 
 

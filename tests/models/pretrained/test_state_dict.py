@@ -79,6 +79,15 @@ def test_no_code_is_run_and_other_files_are_refused(tmp_path: Path, monkeypatch:
         find_image_base(str(tmp_path / "absent.pth"), PHOTO, None, True)
 
 
+@pytest.mark.parametrize(("images", "asked", "own"), [(12, 32, 12), (12, None, 12), (200, None, 64), (200, 96, 96)])
+def test_networks_of_ours_never_enlarge_images(images: int, asked: int | None, own: int, tmp_path: Path) -> None:
+    column = Column("photo", "image", image_size=images)
+    base = find_image_base(saved(tmp_path / "resnet18.pth", published("ResNet-18")), column, asked, True)
+    assert base.own_side == own
+    if asked:
+        assert base.network is not None and base.network.side == asked
+
+
 def test_regimes_start_from_a_file_of_weights(tmp_path: Path) -> None:
     base = find_image_base(saved(tmp_path / "resnet18.pth", published("ResNet-18")), PHOTO, 32, True)
     schema, splits = picture_splits(rows=40)

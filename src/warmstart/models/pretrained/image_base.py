@@ -70,8 +70,8 @@ def usual_image_base() -> str | None:
 
 
 def no_image_base(column: Column, image_size: int | None, flips: bool) -> ImageBase:
-    """A placeholder if there is no base."""
-    side = image_size or min(OWN_SIDE, column.image_size)
+    """A placeholder if there is no base. Networks of ours never enlarge images: it costs time and adds nothing."""
+    side = min(image_size or OWN_SIDE, column.image_size)
     return ImageBase(NONE, "", "mean", 1, 1, "image", column=column.name, own_side=side, flips=flips)
 
 
