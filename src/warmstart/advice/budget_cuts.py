@@ -69,7 +69,7 @@ def lead_of(comparison: Comparison) -> Lead | None:
     if not ranking.choices and ranking.constant and not ranking.reaching and not not_run_in_time(comparison):
         than = f"it is better than the constant{f' by more than {small}' if comparison.min_effect else ''}"
         return Lead(leader.name, ranking.gain_over_constant, f"{resamples}: {than}")
-    among = f"of those that ran, it is best or within {small} of the best"
+    among = f"of those that ran, it is best{f' or within {small} of the best' if comparison.min_effect else ''}"
     return Lead(leader.name, ranking.share([leader]), f"{resamples}: {among}")
 
 
