@@ -6,6 +6,7 @@ from warmstart.errors import UsageError
 from warmstart.quantities import (
     format_exact,
     format_number,
+    format_percent,
     parse_amount,
     parse_duration,
     parse_latency,
@@ -120,3 +121,10 @@ def test_no_times_for_a_row(text: object) -> None:
         UsageError, match=r"max_latency is .*; it must be a time for one row.\nhint: .* --max-latency 20ms"
     ):
         parse_latency("max_latency", text)
+
+
+@pytest.mark.parametrize(
+    ("share", "said"), [(0.0123, "1.2 %"), (0.12, "12 %"), (0.994, "99 %"), (0.9996, "over 99 %"), (1.0, "100 %")]
+)
+def test_a_share_is_not_rounded_up_to_all(share: float, said: str) -> None:
+    assert format_percent(share) == said

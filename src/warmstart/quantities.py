@@ -39,7 +39,9 @@ def format_interval_bounds(interval: Iterable[float]) -> str:
 
 
 def format_percent(share: float) -> str:
-    """1.2 %, 12 %"""
+    """1.2 %, 12 %; never rounded up to all: over 99 %"""
+    if 0.995 <= share < 1:
+        return "over 99 %"
     return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
 
 

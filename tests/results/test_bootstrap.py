@@ -239,3 +239,24 @@ def test_where_seeds_differ_rows_alone_do_not_settle() -> None:
     seeds = [make_scores(random.normal(mean, 0.1, 2000)) for mean in (0.0, 0.05, 0.10)]
     need = rows_to_settle(resample(seeds) - resample([make_scores(np.zeros(2000))] * 3), margin=0.01)
     assert need.rows is None and need.seeds is not None and 1 <= need.seeds <= 5
+
+
+def test_rounding_errors_are_no_difference() -> None:
+    """Seeds that answer alike have steps of 1e-17 around their mean: a draw of zero stays one of zero."""
+    a = make_scores(np.array([1.0, 1.0, 0.0, 0.0, 1.0, 1.0]))
+    b = make_scores(np.array([0.0, 1.0, 1.0, 0.0, 1.0, 0.0]))
+    found = resample([a] * 3) - resample([b] * 3)
+    single = resample([a]) - resample([b])
+    assert (found.draws == 0).sum() == (single.draws == 0).sum() > 0
+    assert found.p_value == single.p_value
+    assert found.interval == pytest.approx(single.interval)
+
+
+def test_a_paired_difference_of_groups_is_as_wide_as_the_groups_are_few() -> None:
+    random = np.random.default_rng(0)
+    groups = np.repeat(np.arange(6), 50)
+    own = random.normal(0, 1, 6)[groups]
+    a, b = make_scores(own + random.normal(0, 0.1, 300)), make_scores(np.zeros(300))
+    _, (low, high), _ = paired([a], [b])
+    _, (lowest, highest), _ = paired([a], [b], groups=groups)
+    assert highest - lowest > 5 * (high - low)

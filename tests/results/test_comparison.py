@@ -192,3 +192,11 @@ def test_public_keys() -> None:
     assert set(written["differences"][0]) == {"a", "b", "rows", "difference", "interval", "p_a_better"}
     assert (written["differences"][0]["a"], written["differences"][0]["b"]) == ("full", "scratch")
     assert written["curves"][0]["law"] is None and written["crossovers"] == []
+
+
+def test_an_interval_stays_within_what_the_metric_can_be() -> None:
+    """Balanced accuracy has values above their weights, so that only the metric's name tells its highest."""
+    scores = np.stack([np.repeat([1.7, 0.3, 0.0], [8, 9, 3]), np.ones(20)], axis=1)
+    made = [replace(make_run("linear", scores, seed), metric="balanced accuracy") for seed in range(3)]
+    assert make_comparison(made).row("linear").interval.high == 1.0
+    assert make_comparison([replace(run, metric="chrF") for run in made]).row("linear").interval.high > 1.0

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from tests.run_factory import make_comparison, make_run, make_runs
-from warmstart.advice.advise import Advice
+from warmstart.advice.advise import Advice, advice_for
 from warmstart.data.rows.check import CheckResult, find_problems
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import ColumnChoices
@@ -99,6 +99,13 @@ def test_what_is_said_first() -> None:
     assert run == "full: accuracy 1.000"
     assert plan == "2 h in total on full; does not fit in memory: full"
     assert found.startswith("200 rows, ready to train; task: regression of 'price' from 'full'")
+
+
+def test_a_verdict_that_the_reason_begins_with_is_not_said_twice() -> None:
+    made = make_runs({"constant": 0.2, "embedded": 0.75, "linear": 0.5, "full": 0.5}, flops={"embedded": 1e9})
+    comparison = make_comparison(made)
+    headline = Study(comparison, advice_for(comparison), Path("study"))._display().headline
+    assert headline.startswith("TF-IDF with frozen features is enough: `embedded` scores")
 
 
 def test_a_comparison_is_a_table_best_first() -> None:

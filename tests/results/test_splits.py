@@ -1,8 +1,12 @@
 """Splits: do the intervals of repeated splits hold the truth as often as they say?"""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from tests.run_factory import make_comparison, make_run, make_scores
+from warmstart.advice.advise import advice_for
 from warmstart.results.bootstrap import Resampled, mean_score, resample, resample_splits, rows_to_settle
 from warmstart.types import Array
 
@@ -62,3 +66,22 @@ def test_more_rows_settle_what_splits_leave_open() -> None:
     need = rows_to_settle(found, margin=2 * abs(found.mean) + 1e-3)
     assert need.seeds is None and need.rows is not None and need.times > 1
     assert need.rows == np.ceil((need.times - 1) * TESTED)
+
+
+def test_grouped_splits_of_which_a_regime_finished_one_are_compared() -> None:
+    """Each split has its own test rows and groups, and as many as fell to it."""
+    random = np.random.default_rng(4)
+    runs = []
+    for seed, tested in enumerate((40, 36, 44)):
+        groups = {"group": (np.arange(tested) // 4).tolist()}
+        for name, level in (("linear", 0.7), ("full", 0.6), ("scratch", 0.5)):
+            failed = "diverged" if name == "full" and seed == 0 else None
+            run = make_run(name, make_scores(level + random.normal(0, 0.1, tested)), seed, failed=failed)
+            runs.append(replace(run, predictions=groups))
+    found = replace(make_comparison(runs), splits=3)
+    alone = replace(found, runs=tuple(run for run in runs if run.seed == 1 or run.regime != "full"))
+    assert alone.difference("linear", "full").p_a_better > 0.99
+    assert advice_for(alone).choice == "linear"
+    assert found.row("full").seeds == (1, 2)
+    wide = resample_splits([runs[0].scores], 100, groups=[np.arange(40) // 20]).interval
+    assert wide.high - wide.low > 2 * np.subtract(*resample([runs[0].scores]).interval[::-1])

@@ -10,10 +10,12 @@ import pytest
 from tests.run_factory import make_run
 from tests.tiny import CLASSES, REGRESSION, tiny_problem
 from warmstart.advice.race_advice import compared_in_race, race_advice
+from warmstart.cli.print_results import show_study
 from warmstart.errors import UsageError
 from warmstart.models.pretrained.base import Base
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.run_plan import first_plan
+from warmstart.reporting.render import render
 from warmstart.request.launch import run_to_end
 from warmstart.results.race_outcome import RaceForecast, RaceOutcome, load_race
 from warmstart.results.record import Evaluation, Interval, load_run
@@ -226,6 +228,29 @@ def test_an_undecided_race_names_the_price_of_the_next_run(made: Study) -> None:
 def test_the_budget_that_is_named_pays_and_can_be_given(spent: float, budget: str, made: Study) -> None:
     said = verdict_of(replace(RACED, decided=False, confidence=0.7, spent=spent), made=made)
     assert f"a --budget of {budget} or more" in said
+
+
+def test_a_race_is_never_certain(made: Study) -> None:
+    found = race_advice(made.comparison, replace(RACED, confidence=1.0))
+    assert found.confidence == 0.99
+    assert found.reason.endswith("The probability that another regime is better by more than 1 % is 1 %.")
+    found = race_advice(replace(made.comparison, min_effect=0.0), replace(RACED, confidence=1.0, decided=False))
+    assert found.reason.endswith("So far, the probability that `full` is best is 99 %.")
+
+
+@pytest.mark.parametrize(
+    ("by_compute", "took"), [(True, "5.0 TFLOP; a full comparison would take 60 TFLOP"), (False, "1.7 min")]
+)
+def test_a_race_counts_in_what_its_budget_counts(
+    by_compute: bool, took: str, made: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("plotly.offline.get_plotlyjs", lambda: "window.Plotly = {};")
+    raced = replace(RACED, by_compute=by_compute)
+    advice = race_advice(made.comparison, raced)
+    page = render(made.comparison, advice, examples=None, command="warmstart advise a.csv", raced=raced)
+    assert f"The race took {took}" in page.replace("took 5 TFLOP", "took 5.0 TFLOP")
+    show_study(replace(made, advice=advice, raced=raced), False)
+    assert ("3 TFLOP" in capsys.readouterr().out) == by_compute
 
 
 def test_regimes_that_were_never_run_are_named_first(made: Study) -> None:

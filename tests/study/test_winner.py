@@ -23,6 +23,6 @@ def test_where_nothing_beats_the_constant_the_constant_is_handed_over(told: floa
     answer = call("compare", data, *words)
     assert answer.code == 0, answer.err
     advice = json.loads((tmp_path / "study" / "advice.json").read_text())
-    assert ("Nothing beats the constant" in advice["reason"]) == (winner == "constant")
+    assert (advice["verdict"] == "nothing beats the constant") == (winner == "constant")
     assert warmstart.load(tmp_path / "study").regime == winner
     assert f"The model in winner/ is `{winner}`" in " ".join(answer.out.split())

@@ -25,8 +25,8 @@ from warmstart.advice.budget_cuts import (
 )
 from warmstart.advice.caveats import caveats_for, study_caveats
 from warmstart.advice.constraint_cost import ConstraintCost, constraint_cost
-from warmstart.advice.longer_run import longer_command
-from warmstart.advice.more_data import between_rows, crossover_sentences, next_purchase
+from warmstart.advice.more_data import between_rows, crossover_sentences
+from warmstart.advice.next_steps import after_decision, settle, train_longer
 from warmstart.advice.old_rows import old_rows_sentence
 from warmstart.advice.phrases import (
     against_others,
@@ -41,19 +41,21 @@ from warmstart.advice.phrases import (
 )
 from warmstart.advice.prompting import prompting_worth
 from warmstart.advice.ranking import MAX_CONFIDENCE, Ranking, rank_regimes
-from warmstart.quantities import capitalize_first, format_number, format_percent, round_to_two_digits
-from warmstart.results.bootstrap import FEWEST_SEEDS, rows_to_settle
+from warmstart.quantities import (
+    capitalize_first,
+    format_interval_bounds,
+    format_number,
+    format_percent,
+)
 from warmstart.results.comparison import CONSTANT, Comparison
-from warmstart.results.comparison_rows import Row
+from warmstart.results.comparison_rows import Difference, Row
 from warmstart.results.constraints import BUDGET
 from warmstart.results.names import ENSEMBLE
 
 NOTHING_BEATS = "nothing beats the constant"
 _MOST_IF_UNDECIDED = 0.75  # the best measured may lead in more draws, but not in enough to be called
+_EVEN = 0.5  # an answer less likely than not is none
 _PROBABLY = 0.8  # a verdict less sure than this says so in its first word
-_NEAR_FLOOR = 0.15  # "near" the best reachable score
-_FEW_ROWS = 0.01  # of the test rows: fewer are not worth asking for
-_HARDLY_WORTH_IT = 20  # times the test rows and seeds there are
 
 
 @dataclass(frozen=True)
@@ -119,13 +121,11 @@ def _ranked(comparison: Comparison) -> Advice:
         return _undecided_on_all_rows(field, open_ways)
     if field.ahead:
         return _decided_on_a_part(field, field.ahead)
-    if comparison.higher_is_better and field.best.score == 0.0:
+    if field.nothing_right:
         return _nothing_right(field)
-    choices = [row for row in field.tied if field.beats_constant(row)]
-    choices = choices or [row for row in field.rows if field.beats_constant(row)][:1]
-    if not choices:
+    if not field.choices:
         return _constant_stands(field)
-    choice = min(choices, key=lambda row: row.flops)
+    choice = min(field.choices, key=lambda row: row.flops)
     rivals = [row for row in field.open if row is not choice and field.standing(choice, row) == "open"]
     # Siblings may stay open: they do not change the way to train. In a study of one family they are all there is.
     others = [row for row in rivals if row.family != choice.family or len(field.families) == 1]
@@ -188,10 +188,12 @@ def _decided(field: Ranking, choice: Row, siblings: Sequence[Row]) -> Advice:
     comparison, verdict = field.comparison, verdict_for(field.comparison, choice.name, choice.family)
     behind = [row for row in field.unfinished if row not in field.tied and row.family != choice.family]
     family = [row for row in field.rows if row.family == choice.family]
-    confidence = min(field.share(family if siblings or field.reaching else [choice]), field.most(behind))
+    confidence = round(min(field.share(family if siblings or field.reaching else [choice]), field.most(behind)), 3)
     answer = f"Probably {verdict}" if confidence < _PROBABLY else capitalize_first(verdict)
     reason = [f"{answer}: {scores(comparison, choice)}{against_others(field, choice)}."]
-    if choice is not field.best:
+    if choice is not field.best and choice not in field.tied:
+        reason.append(f"`{field.best.name}` scored best, but is not clearly better than the constant.")
+    elif choice is not field.best:
         reason.append(
             f"`{field.best.name}` scored best, but `{choice.name}` is within "
             f"{format_percent(comparison.min_effect)} of it"
@@ -208,11 +210,11 @@ def _decided(field: Ranking, choice: Row, siblings: Sequence[Row]) -> Advice:
     return Advice(
         choice=choice.name,
         verdict=verdict,
-        confidence=round(confidence, 3),
+        confidence=confidence,
         reason=" ".join(reason),
         also_fine=tuple(row.name for row in field.tied if row is not choice),
         caveats=caveats_for(field, choice),
-        next_step=_after_decision(field, choice, behind),
+        next_step=after_decision(field, choice, behind),
         predicted=_predicted(choice),
         compute=compute_spent(comparison),
     )
@@ -231,12 +233,11 @@ def _undecided(field: Ranking, choice: Row, rival: Row) -> Advice:
         if family in field.families - {row.family for row in contenders}
     ]
     found = field.difference(first, rival)
-    several = f" (Holm correction for {len(field.rows)} regimes)" if found.interval.low > 0 else ""
     reason = (
         f"Undecided between {compared_with_others(comparison, first, first.family != rival.family)} and"
         f" {compared_with_others(comparison, rival, first.family != rival.family)}: the difference of"
-        f" {noise_phrase(found)} may be zero{several}, or more than the"
-        f" {format_percent(comparison.min_effect)} that matters."
+        f" {noise_phrase(found)} may be zero{_corrected(field, found)}"
+        f"{f', or more than the {format_percent(comparison.min_effect)} that matters' * (comparison.min_effect > 0)}."
     )
     sentences = [reason, f"{capitalize_first(' and '.join(behind))} did worse." if behind else ""]
     sentences.append(between_rows(comparison, first.name, rival.name))
@@ -244,7 +245,7 @@ def _undecided(field: Ranking, choice: Row, rival: Row) -> Advice:
         sentences.append(_ahead_and_cheapest(field, [row for row in contenders if row is not cheapest]))
     leads, name = cheapest is field.best, f"`{cheapest.name}`"
     hurry = f"take {name}" if leads else f"{name} is the cheapest candidate"
-    step = _longer(comparison, unfinished) if unfinished else _settle(field, first, rival)
+    step = train_longer(comparison, unfinished) if unfinished else settle(field, first, rival)
     return Advice(
         choice=None,
         verdict="undecided",
@@ -268,27 +269,45 @@ def _ahead_and_cheapest(field: Ranking, others: Sequence[Row]) -> str:
 
 
 def _constant_stands(field: Ranking) -> Advice:
+    """No regime is clearly better than the constant. If one probably is, that is undecided."""
     comparison, best, constant = field.comparison, field.best, field.constant
     assert constant, "without a constant there is nothing to stay below"
-    margin = comparison.min_effect * abs(constant.score)
-    found = field.difference(best, constant)
-    drawn = comparison.drawn([best.name, constant.name], best.rows)
-    no_gain = float((drawn[:, 0] - drawn[:, 1] <= margin).mean())
+    found, gains = field.difference(best, constant), field.gain_over_constant
     look = "Check the inputs too: `warmstart check` lists the columns that are read and their problems."
+    step = f"{settle(field, best, constant)} {look}" if found.interval.high > field.margin_over_constant else look
+    if gains > _EVEN:
+        verdict, sure = "undecided", min(gains, field.most(field.unfinished), _MOST_IF_UNDECIDED)
+        answer = "Undecided: nothing is clearly better than the constant"
+        step = f"{step} If you cannot wait, take `{best.name}`."
+    else:
+        verdict, sure = NOTHING_BEATS, round(min(1 - gains, field.most(field.unfinished)), 3)
+        answer = f"Probably {verdict}" if sure < _PROBABLY else capitalize_first(verdict)
+    beside = f"{scores(comparison, best)}, the constant {format_number(constant.score)}"
     return Advice(
         choice=None,
-        verdict=NOTHING_BEATS,
-        confidence=round(min(no_gain, field.most(field.unfinished)), 3),
-        reason=(
-            f"Nothing beats the constant: {scores(comparison, best)}, the constant"
-            f" {format_number(constant.score)}; the gain of {noise_phrase(found)} may be zero."
-        ),
+        verdict=verdict,
+        confidence=round(sure, 3),
+        reason=f"{answer}: {beside}; {_gain(field, found)}.",
         also_fine=(),
         caveats=caveats_for(field, best),
-        next_step=f"{_settle(field, best, constant)} {look}" if found.interval.high > margin else look,
+        next_step=step,
         predicted=_predicted(best),
         compute=compute_spent(comparison),
     )
+
+
+def _gain(field: Ranking, found: Difference) -> str:
+    """What the best gains over the constant, where that is not clear of zero."""
+    if found.difference <= 0:
+        low, high = found.interval
+        bounds = format_interval_bounds((-high, -low))
+        return f"the constant is better by {format_number(-found.difference)} {bounds}"
+    return f"the gain of {noise_phrase(found)} may be zero{_corrected(field, found)}"
+
+
+def _corrected(field: Ranking, found: Difference) -> str:
+    """Why a difference may be zero although its own interval is clear of it; '' where it is not."""
+    return f" (Holm correction for {len(field.rows)} regimes)" if found.interval.low > 0 else ""
 
 
 def _nothing_usable(comparison: Comparison) -> Advice:
@@ -297,10 +316,14 @@ def _nothing_usable(comparison: Comparison) -> Advice:
         choice=None,
         verdict="undecided",
         confidence=0.0,
-        reason=f"No usable result: {name_list(failed)} failed." if failed else "There is no regime to choose from.",
+        reason=f"No usable result: {name_list(failed)} failed."
+        if failed
+        else "Undecided: only the constant was run, so there is no regime to choose from.",
         also_fine=(),
         caveats=study_caveats(comparison),
-        next_step="The caveats say why. `warmstart check` lists problems with the data, row by row.",
+        next_step="The caveats say why. `warmstart check` lists problems with the data, row by row."
+        if failed or comparison.excluded
+        else "Compare it with others, such as --regimes constant,linear,scratch-dnn.",
         predicted={"regime": None, "score": None, "interval": None},
         compute=compute_spent(comparison),
     )
@@ -339,61 +362,6 @@ def _nothing_allowed(comparison: Comparison) -> Advice:
 
 
 # What they are made of.
-
-
-def _after_decision(field: Ranking, choice: Row, unfinished: Sequence[Row]) -> str:
-    comparison = field.comparison
-    if unfinished:
-        return _longer(comparison, unfinished)
-    floor = comparison.noise_floor
-    if floor is not None and abs(choice.score - floor) > _NEAR_FLOOR * abs(floor):
-        return _towards_floor(comparison, choice, floor)
-    buy = next_purchase(comparison, choice.name)
-    after = f" {buy}" if buy else ""
-    if len(choice.seeds) < FEWEST_SEEDS:
-        ready = f"`{choice.name}` is ready for `warmstart predict`."
-        return f"For more confidence, run again with --seeds {FEWEST_SEEDS}; {ready}{after}"
-    return f"Use it: `{choice.name}` is ready for `warmstart predict`.{after}"
-
-
-def _towards_floor(comparison: Comparison, choice: Row, floor: float) -> str:
-    """How close the scores are to the best reachable one: only what was measured."""
-    away = abs(choice.score - floor) / abs(floor)
-    gap = f"`{choice.name}` is {format_percent(away)} away from the best reachable score, {format_number(floor)}."
-    if not choice.converged:
-        return f"{gap} {_longer(comparison, [choice])}"
-    points = comparison.curve(choice.name)
-    if len(points) == 1:
-        return f"{gap} Try more training rows; --rows {choice.rows // 4},{choice.rows} would show how much they help."
-    fewest = points[0]
-    return (
-        f"{gap} From {fewest.rows:,} to {choice.rows:,} training rows it went from {format_number(fewest.score)} to"
-        f" {format_number(choice.score)}. Try more training rows: nothing beyond {choice.rows:,} was measured."
-    )
-
-
-def _longer(comparison: Comparison, unfinished: Sequence[Row]) -> str:
-    command = longer_command(comparison, unfinished)
-    it = "it" if len(unfinished) == 1 else "them"
-    how = f": `{command}`" if command else ", use more --epochs, or a larger --budget if that cut the steps"
-    return f"{capitalize_first(name_list(unfinished))} had not converged. To train {it} longer{how}."
-
-
-def _settle(field: Ranking, a: Row, b: Row) -> str:
-    """The price of knowing more."""
-    seeds = len(set(a.seeds) & set(b.seeds))
-    need = rows_to_settle(field.comparison.paired(a.name, b.name, a.rows), field.margin)
-    rows = need.rows if need.rows is not None and need.rows >= _FEW_ROWS * field.comparison.rows["test"] else None
-    ways = [f"about {round_to_two_digits(rows):,} more test rows"] if rows is not None else []
-    if seeds < FEWEST_SEEDS:
-        return f"Run again with --seeds {FEWEST_SEEDS}{f', and with {ways[0]}' if ways else ''}."
-    if need.seeds is not None:
-        ways.append(f"--seeds {seeds + need.seeds} instead of {seeds}")
-    if ways:
-        return f"{capitalize_first(' or '.join(ways))} would probably settle it."
-    times = f"about {max(2, round_to_two_digits(round(need.times))):,} times as many test rows and seeds"
-    hardly = ", which is hardly worth it" if need.times > _HARDLY_WORTH_IT else ""
-    return f"It would take {times} to settle it{hardly}."
 
 
 def _predicted(row: Row) -> dict[str, Any]:

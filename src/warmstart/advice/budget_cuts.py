@@ -58,7 +58,7 @@ def lead_of(comparison: Comparison) -> Lead | None:
     """The lead of the best regime that the constraints allow; None if there is no regime to compare it with."""
     barred = {each.regime for each in comparison.excluded if each.constraint != BUDGET}
     ranking = rank_regimes(comparison.without(barred) if barred else comparison)
-    if ranking is None or not (ranking.ahead or len(ranking.rows) > 1):
+    if ranking is None or ranking.nothing_right or not (ranking.ahead or len(ranking.rows) > 1 or not ranking.choices):
         return None
     leader = ranking.ahead or ranking.best
     resamples = f"resamples of the test rows{' and seeds' if len(leader.seeds) > 1 else ''}"
@@ -66,7 +66,10 @@ def lead_of(comparison: Comparison) -> Lead | None:
         share = ranking.comparison.paired_rows(leader, ranking.best).p_above_zero
         return Lead(leader.name, share, f"{resamples}: it is better than `{ranking.best.name}`")
     small = format_percent(comparison.min_effect)
-    among = f"of those that ran, it is best or within {small} of the best"
+    if not ranking.choices and ranking.constant and not ranking.reaching and not not_run_in_time(comparison):
+        than = f"it is better than the constant{f' by more than {small}' if comparison.min_effect else ''}"
+        return Lead(leader.name, ranking.gain_over_constant, f"{resamples}: {than}")
+    among = f"of those that ran, it is best{f' or within {small} of the best' if comparison.min_effect else ''}"
     return Lead(leader.name, ranking.share([leader]), f"{resamples}: {among}")
 
 

@@ -179,9 +179,15 @@ def _has_untrained(comparison: Comparison) -> bool:
 
 def scores(comparison: Comparison, row: Row) -> str:
     """'`full` scores 0.642 accuracy [0.620, 0.660]'"""
-    unit = f" in {comparison.units}" if comparison.units else ""
-    score = f"{format_number(row.score)} {comparison.metric}{unit} {format_interval_bounds(row.interval)}"
+    score = f"{format_number(row.score)} {metric_phrase(comparison)} {format_interval_bounds(row.interval)}"
     return f"`{row.name}` scores {score}"
+
+
+def metric_phrase(comparison: Comparison) -> str:
+    """'mean absolute error in price', 'accuracy'; R2, which has no unit, is 'R2 of price'."""
+    if not comparison.units:
+        return comparison.metric
+    return f"{comparison.metric} {'of' if comparison.metric == 'R2' else 'in'} {comparison.units}"
 
 
 def compared_with_others(comparison: Comparison, row: Row, as_family: bool) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from warmstart.advice.advise import NOTHING_BEATS, Advice, compute_spent
 from warmstart.advice.caveats import study_caveats
-from warmstart.advice.phrases import verdict_for
+from warmstart.advice.phrases import metric_phrase, verdict_for
+from warmstart.advice.ranking import MAX_CONFIDENCE
 from warmstart.quantities import (
     REFERENCE_FLOPS,
     capitalize_first,
@@ -45,7 +46,7 @@ def race_advice(comparison: Comparison, raced: RaceOutcome) -> Advice:
     return Advice(
         choice=leader.regime if raced.decided and not nothing else None,
         verdict=name,
-        confidence=round(raced.confidence, 3),
+        confidence=round(min(raced.confidence, MAX_CONFIDENCE), 3),
         reason=_reason(comparison, raced, leader, tie, name),
         also_fine=tuple(each.regime for each in tie) if raced.decided else (),
         caveats=study_caveats(comparison, (*_doubts(raced, leader), *_left_out(comparison))),
@@ -78,15 +79,15 @@ def _reason(
     others = [
         f"`{each.regime}` {format_number(each.score)} {format_interval_bounds(each.interval)}" for each in best.values()
     ]
-    unit = f" in {comparison.units}" if comparison.units else ""
-    score = f"{format_number(leader.score)} {comparison.metric}{unit} {format_interval_bounds(leader.interval)}"
+    score = f"{format_number(leader.score)} {metric_phrase(comparison)} {format_interval_bounds(leader.interval)}"
     sentence = f"`{leader.regime}` should score {score}"
     sentence += f" with all {raced.whole:,} rows"
     sentence += f", {_listed(others)}." if others else "."
     if not raced.decided:
         sure = (
-            f"the probability that `{leader.regime}` is best, or within {min_effect} of the best, is "
-            f"{format_percent(raced.confidence)}"
+            f"the probability that `{leader.regime}` is best"
+            f"{f', or within {min_effect} of the best,' if comparison.min_effect else ''} is "
+            f"{format_percent(min(raced.confidence, MAX_CONFIDENCE))}"
         )
         never = f", but {_listed([f'`{each}`' for each in raced.unseen])} never ran" if raced.unseen else ""
         return f"Undecided: {sentence} So far, {sure}{never}."
@@ -95,8 +96,9 @@ def _reason(
         same = _listed([f"`{each.regime}`" for each in tie])
         is_, costs = ("is", "costs") if len(tie) == 1 else ("are", "cost")
         answer += f" {capitalize_first(same)} {is_} equally good within {min_effect}, but {costs} more."
-    doubt = format_percent(1 - raced.confidence)
-    return f"{answer} The probability that another regime is better by more than {min_effect} is {doubt}."
+    doubt = format_percent(1 - min(raced.confidence, MAX_CONFIDENCE))
+    by = f" by more than {min_effect}" if comparison.min_effect else ""
+    return f"{answer} The probability that another regime is better{by} is {doubt}."
 
 
 def _next_step(raced: RaceOutcome, leader: RaceForecast, nothing: bool) -> str:

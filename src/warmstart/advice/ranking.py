@@ -41,6 +41,25 @@ class Ranking:
         return self.comparison.min_effect * abs(self.best.score)
 
     @property
+    def margin_over_constant(self) -> float:
+        """The smallest gain over the constant that matters."""
+        return self.comparison.min_effect * abs(self.constant.score) if self.constant else 0.0
+
+    @property
+    def gain_over_constant(self) -> float:
+        """Share of resamples in which the best is better than the constant by more than matters; 1 without one."""
+        if self.constant is None:
+            return 1.0
+        drawn = self.comparison.drawn([self.best.name, self.constant.name], self.best.rows)
+        return float((drawn[:, 0] - drawn[:, 1] > self.margin_over_constant).mean())
+
+    @property
+    def nothing_right(self) -> bool:
+        """Whether all regimes, the constant included, have the lowest score that there is, which is no answer."""
+        worst = all(row.score == 0.0 for row in (*self.rows, self.constant) if row)
+        return self.comparison.higher_is_better and worst
+
+    @property
     def families(self) -> set[str]:
         return {row.family for row in self.rows}
 
@@ -48,6 +67,12 @@ class Ranking:
     def tied(self) -> list[Row]:
         """The best, and those tied with it."""
         return [row for row in self.rows if row is self.best or self.standing(self.best, row) == "tied"]
+
+    @property
+    def choices(self) -> list[Row]:
+        """Those tied with the best that clearly beat the constant; if none does, the best that does."""
+        better = [row for row in self.rows if self.beats_constant(row)]
+        return [row for row in self.tied if row in better] or better[:1]
 
     @property
     def open(self) -> list[Row]:

@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from warmstart.errors import UNPRINTABLE, printable, shell_word
 from warmstart.quantities import (
     describe_forgetting,
     format_disk_size,
+    format_effort,
     format_energy,
     format_exact,
     format_flops,
@@ -242,10 +244,11 @@ def _table(comparison: "Comparison") -> Grid:
 def _race(raced: "RaceOutcome") -> Grid:
     """One line a regime, in 80 columns: what is predicted for all rows."""
     titles, lines = ("regime", f"score at {raced.whole:,} rows", "interval", "best?", "trained on", "full run"), []
+    effort = partial(format_effort, by_compute=True) if raced.by_compute else _time
     for each in raced.outlooks:
         low, high = each.interval
         scored = (format_exact(each.score), f"{format_exact(low)}..{format_exact(high)}", f"{each.chance:.0%}")
-        lines.append((each.regime, *scored, f"{each.rows:,}", _time(each.seconds)))
+        lines.append((each.regime, *scored, f"{each.rows:,}", effort(each.seconds)))
     return _grid(titles, lines, ("full run", "trained on"))
 
 

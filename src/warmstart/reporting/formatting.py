@@ -126,7 +126,7 @@ def verdict_sentence(name: str, confidence: float) -> str:
     sentence = VERDICT_SENTENCES.get(name) or f"{name[:1].upper()}{name[1:]}."
     if confidence >= PROBABLY or name == "undecided":
         return sentence
-    return f"Probably {sentence if sentence[:2].isupper() else sentence[:1].lower() + sentence[1:]}"
+    return f"Probably {sentence if sentence[1:2].isupper() else sentence[:1].lower() + sentence[1:]}"
 
 
 def confidence_phrase(confidence: float) -> str:

@@ -8,7 +8,14 @@ from importlib import resources
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from warmstart.quantities import format_duration, format_flops, format_latency, format_size
+from warmstart.quantities import (
+    format_duration,
+    format_effort,
+    format_flops,
+    format_latency,
+    format_percent,
+    format_size,
+)
 from warmstart.reporting.formatting import (
     confidence_phrase,
     format_count,
@@ -47,6 +54,8 @@ def templates() -> Environment:
         format_metric,
         format_size,
         format_duration,
+        format_effort,
+        format_percent,
         format_latency,
     ):
         templates.filters[written.__name__] = written

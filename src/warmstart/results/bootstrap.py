@@ -36,6 +36,7 @@ _RANDOM_SEED = 20240607  # any fixed number: the same runs give the same interva
 _CHUNK = 1_000_000  # counts held at once, one byte each
 _NORMAL_95 = 1.96
 _SMALL = 100  # test rows, below which a share of right answers has Wilson's interval
+_ROUNDING = 1e-12  # of the largest draw
 _UNSEEN = 3.0  # "rule of three": what n rows never showed may still happen to 3 in n of them (95 %)
 
 
@@ -96,11 +97,11 @@ class Resampled:
         seeds = len(self.measured)
         if self.test_share and seeds > 1:
             larger = math.sqrt(1 + seeds * self.test_share)
-            return self.mean + larger * (_seed_steps(len(self.drawn), seeds) @ self.measured)
+            return _rounded(self.mean + larger * (_seed_steps(len(self.drawn), seeds) @ self.measured))
         means: Array = self.drawn.mean(axis=1)
         if seeds >= FEWEST_SEEDS:
             means = means + _seed_steps(len(means), seeds) @ self.measured
-        return means
+        return _rounded(means)
 
     @property
     def interval(self) -> Interval:
@@ -182,12 +183,15 @@ def resample(scores: Sequence[Array], draws: int = BOOTSTRAP_DRAWS, groups: Arra
     )
 
 
-def resample_splits(scores: Sequence[Array], trained: int, draws: int = BOOTSTRAP_DRAWS) -> Resampled:
+def resample_splits(
+    scores: Sequence[Array], trained: int, draws: int = BOOTSTRAP_DRAWS, groups: Sequence[Array | None] = ()
+) -> Resampled:
     """The same for repeated splits. `scores`: [n, 2] per split, each with test rows of its own.
 
-    `trained`: training rows of a split.
+    `trained`: training rows of a split. `groups`: of each split, the group of each test row.
     """
-    each = [resample([split], draws) for split in scores]
+    of_each = groups or [None] * len(scores)
+    each = [resample([split], draws, own) for split, own in zip(scores, of_each, strict=True)]
     rows = min(split.rows for split in each)
     return replace(
         each[0],
@@ -225,17 +229,28 @@ def _few(groups: int) -> float:
     return _student(groups) / _NORMAL_95 * math.sqrt(groups / (groups - 1))
 
 
+def _rounded(means: Array) -> Array:
+    """Without rounding errors around zero: 1e-17 is no difference, and is not counted as one."""
+    found: Array = np.where(np.abs(means) <= _ROUNDING * np.abs(means).max(), 0.0, means)
+    return found
+
+
 def mean_interval(scores: Sequence[Array], draws: int = BOOTSTRAP_DRAWS) -> Interval:
     """95 % interval of the mean metric over seeds; `scores` is [n, 2] per seed."""
     return resample(scores, draws).interval
 
 
 def paired(
-    a: Sequence[Array], b: Sequence[Array], higher_is_better: bool = True, draws: int = BOOTSTRAP_DRAWS
+    a: Sequence[Array],
+    b: Sequence[Array],
+    higher_is_better: bool = True,
+    draws: int = BOOTSTRAP_DRAWS,
+    groups: Array | None = None,
 ) -> tuple[float, Interval, float]:
     """How much better `a` is than `b`: the difference, its 95 % interval, the share of draws in which `a` is better.
 
     `a` and `b` hold [n, 2] for the same seeds in the same order. Positive means that `a` is better, also for errors.
+    `groups`: as in `resample`.
 
     >>> right, wrong = np.array([[1.0, 1.0]] * 90), np.array([[0.0, 1.0]] * 10)
     >>> a, b = np.concatenate([right, wrong]), np.concatenate([wrong, wrong, right[:80]])
@@ -243,7 +258,7 @@ def paired(
     >>> round(difference, 3), low < 0.1 < high, p_a_better > 0.9
     (0.1, True, True)
     """
-    difference = resample(a, draws) - resample(b, draws)
+    difference = resample(a, draws, groups) - resample(b, draws, groups)
     turned = difference if higher_is_better else -difference
     return turned.mean, turned.interval, turned.p_above_zero
 

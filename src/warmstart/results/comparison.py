@@ -80,8 +80,7 @@ class Comparison(Tabular):
     def groups(self) -> Array | None:
         """int [n]: the group of each test row; None where rows were not grouped."""
         runs = [run for run in self.runs if self.splits == 1 or run.seed == self._first_seed]
-        column = next((run.predictions["group"] for run in runs if "group" in run.predictions), None)
-        return None if column is None else np.asarray(column, dtype=np.int64)
+        return next((run.test_groups for run in runs if run.test_groups is not None), None)
 
     @cached_property
     def partial(self) -> tuple[Row, ...]:
@@ -350,10 +349,13 @@ class Comparison(Tabular):
         return {key: self._resampled(runs) for key, runs in finished.items() if runs}
 
     def _resampled(self, runs: Sequence[Run]) -> Resampled:
-        scores = [run.scores for run in runs]
-        if self.splits > 1 and len(runs) > 1:
-            return resample_splits(scores, self.available or self.rows["train"])
-        return resample(scores, groups=self.groups)
+        scores, groups = [run.scores for run in runs], [run.test_groups for run in runs]
+        if self.splits > 1:  # also one alone, so that it can be compared with the same of several
+            found = resample_splits(scores, self.available or self.rows["train"], groups=groups)
+        else:
+            found = resample(scores, groups=self.groups)
+        top = HIGHEST.get(self.metric, 1.0) if self.higher_is_better else found.bounds.high
+        return replace(found, bounds=Interval(found.bounds.low, min(found.bounds.high, top)))
 
     def _turned(self, points: Sequence[tuple[str, int]]) -> list[Resampled]:
         """Regimes, each at a number of rows, on the seeds that all finished; the sign is set so that more is better."""

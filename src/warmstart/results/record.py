@@ -149,6 +149,12 @@ class Run(Tabular):
     base_bytes: int = 0  # of the weights of its base that predict needs too, where they are not in the saved model
     revision: str | None = None  # commit of the base on the hub; None: it is not from there
 
+    @property
+    def test_groups(self) -> Array | None:
+        """int64 [n]: the group of each test row; None where rows were not grouped."""
+        column = self.predictions.get("group")
+        return None if column is None else np.asarray(column, dtype=np.int64)
+
     def to_table(self) -> pa.Table:
         """One line: scores, metrics and cost. Lines of several runs can be concatenated."""
         facts = {name: getattr(self, name) for name in SHOWN_FACTS} | asdict(self.cost) | self.metrics

@@ -56,7 +56,7 @@ def refit_winner(study: StudyState, comparison: Comparison, advice: Advice) -> G
     done = yield from refit_run(whole, members, parts, folder, progress)
     if done.scores is None:
         return
-    _, (low, _), _ = paired([run.scores], [done.scores], run.higher_is_better)
+    _, (low, _), _ = paired([run.scores], [done.scores], run.higher_is_better, groups=run.test_groups)
     if low > study.plan.options.min_effect * abs(run.test or 0.0):
         why = f"trained again, it scored {format_number(done.refit.score or 0.0)} on the test rows"
         write_json(folder / REFIT_FILE, replace(done.refit, rejected=why).to_json())

@@ -74,7 +74,7 @@ class Study(Tabular):
         next_step = f"Next: {self.advice.next_step}"
         notes = (f"{measured.headline}.", *shown.notes, next_step, f"Report: {self.folder / 'report.html'}")
         verdict, reason = self.advice.verdict, self.advice.reason
-        headline = reason if verdict in reason.lower() else f"{verdict}: {reason}"  # most reasons begin with it
+        headline = reason if verdict.lower() in reason.lower() else f"{verdict}: {reason}"  # most reasons begin with it
         return replace(shown, headline=headline, notes=notes)
 
 
