@@ -90,3 +90,39 @@ def test_the_constant_alone_is_no_leader(no_plots: None) -> None:
     assert advice.reason == "Undecided: only the constant was run, so there is no regime to choose from."
     assert advice.next_step == "Compare it with others, such as --regimes constant,linear,scratch-dnn."
     assert "ahead so far" not in page_of(comparison)
+
+
+def test_the_chosen_regime_stands_at_the_top_where_another_scores_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ensemble that is not clearly better than its best member is not chosen."""
+    monkeypatch.setattr("plotly.offline.get_plotlyjs", lambda: "window.Plotly = {};")
+    runs = make_curve_runs({"constant": (1.5, 0.0), "full": (0.9, 0.2), "linear": (1.0, 0.1)}, (1600,))
+    numbers = list(range(len(runs[0].scores)))
+    comparison = make_comparison(
+        [replace(run, predictions=dict.fromkeys(("row", "target", "prediction"), numbers)) for run in runs]
+    )
+    best, second = comparison.table[:2]
+    advice = replace(advice_for(comparison), verdict="fine-tune", choice=second.name)
+    tile = render(comparison, advice, examples=None, command="x").partition('<dl class="figures">')[2]
+    tile = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", tile.partition("</div>")[0])).strip()
+    score = f"{second.score:.3f}".rstrip("0")
+    assert tile.startswith(f"{comparison.metric.capitalize()} of {comparison.units} {score}"), tile
+    assert f"{second.name}, chosen" in tile and f"for {best.name}, the best" in tile, tile
+    assert "Best " not in tile
+
+
+def test_what_a_narrow_window_folds_away_is_in_another_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plotly.offline.get_plotlyjs", lambda: "window.Plotly = {};")
+    runs = make_curve_runs({"constant": (1.5, 0.0), "linear": (1.0, 0.1)}, (1600,))
+    numbers = list(range(len(runs[0].scores)))
+    comparison = make_comparison(
+        [replace(run, predictions=dict.fromkeys(("row", "target", "prediction"), numbers)) for run in runs]
+    )
+    page = render(comparison, advice_for(comparison), examples=None, command="x")
+    table = page.partition('<table class="wide every">')[2].partition("</table>")[0]
+    row = table.partition("<tbody>")[2].partition("</tr>")[0]
+    wide = [re.sub(r"<[^>]+>", " ", cell).split() for cell in re.findall(r'<td class="unfolded">(.*?)</td>', row)]
+    narrow = re.sub(r"<[^>]+>", " ", row.partition('<span class="folded">')[2].partition("</span>")[0]).split()
+    assert len(wide) == table.count('<th scope="col" class="unfolded">') == 2
+    assert narrow == ["memory", *wide[0], "disk", *wide[1]]
+    rule = page.partition("@media screen and (max-width: 1179px) {")[2].partition("\n}")[0]
+    assert ".unfolded { display: none; }" in rule and ".folded { display: inline; }" in rule

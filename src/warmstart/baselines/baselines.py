@@ -28,10 +28,10 @@ FIT_BASELINE: dict[str, Callable[[FitData], Fitted]] = {
     "prompted-endpoint": fit_prompted_endpoint,
 }
 BASELINE_DESCRIPTIONS = {
-    "constant": "the median, or the most common class, for every text",
-    "linear": "TF-IDF and a linear model",
+    "constant": "the median, or the most common class, for every row",
+    "linear": "a linear model on TF-IDF, or on edges and colors of images",
     "boosted": "boosted trees on the columns and on what a linear model says of the text",
-    "embedded": "TF-IDF beside frozen features of the base, and a linear model",
+    "embedded": "a linear model on the base's frozen features, beside TF-IDF of texts",
     "extractive": "the leading sentences, the source itself, or the most common value of each field",
     "few-shot": "the base as it is, after a few examples in its prompt",
     "previous": "the earlier model as it is",

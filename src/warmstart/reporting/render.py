@@ -103,7 +103,9 @@ def render(
     main = _as_raced(entries, raced) if raced else of_most_rows(entries)
     barred = {each.regime for each in comparison.excluded}
     part = best_of(each for each in entries if each not in main and each.name == advice.predicted["regime"])
-    leader = part or best_of([entry for entry in main if entry.name not in barred]) or best_of(main)
+    named = advice.predicted["regime"] if raced else advice.choice
+    chosen = best_of(entry for entry in main if entry.name == named)
+    leader = part or chosen or best_of([entry for entry in main if entry.name not in barred]) or best_of(main)
     judged = _judged([part, *main] if part else main, comparison)
     on_parts = [] if raced else [each for each in entries if each.row in comparison.partial and each not in main]
     shown = examples is not None
@@ -223,6 +225,7 @@ def _figures_and_scripts(figures: dict[str, Figure]) -> dict[str, Any]:
         "figures": figures,
         "figures_json": _as_json(figures),
         "rates_searched": any(name.startswith("search-") for name in figures),
+        "trained": any(name.startswith("curves-") for name in figures),
         "style": Markup(asset("style.css")),
         "library": Markup(library),
         "script": Markup(script),

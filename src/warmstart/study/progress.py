@@ -104,7 +104,8 @@ def _notebook(quiet: bool) -> Generator[None, Event, None]:
             if now.message:
                 print(printable(now.message))
             if time.monotonic() - last > NOTEBOOK_INTERVAL:
-                line.update(Markdown(f"`{now.done:4.0%}  {printable(now.doing)}{_left(now)}`"))
+                share = f"{now.done:4.0%}  " if now.has_share else ""
+                line.update(Markdown(f"`{share}{printable(now.phrase)}{_left(now)}`"))
                 last = time.monotonic()
     finally:
         line.update(Markdown(""))
@@ -114,12 +115,13 @@ def _bar(quiet: bool) -> Generator[None, Event, None]:
     words, left = TextColumn("{task.description}"), TextColumn("{task.fields[left]}")
     columns = (words, BarColumn(24), TaskProgressColumn(), TimeElapsedColumn(), left)
     with Bars(*columns, console=stderr, transient=True) as bars:
-        task = bars.add_task("starting", total=1.0, left="")
+        task = bars.add_task("starting", total=None, left="")  # the bar moves to and fro until there is a plan
         while True:
             now = yield
             if now.message:
                 bars.console.print(printable(now.message))
-            bars.update(task, description=printable(now.doing), completed=now.done, left=_left(now))
+            whole = 1.0 if now.has_share else None
+            bars.update(task, description=printable(now.phrase), total=whole, completed=now.done, left=_left(now))
 
 
 def _lines(quiet: bool) -> Generator[None, Event, None]:
@@ -130,9 +132,10 @@ def _lines(quiet: bool) -> Generator[None, Event, None]:
             continue
         if now.message:
             print_status(now.message)
-        if now.doing != said or time.monotonic() - last > LINE_INTERVAL:
-            print_status(f"[{now.done:4.0%}] {now.doing}{_left(now)}")
-            said, last = now.doing, time.monotonic()
+        if now.phrase != said or time.monotonic() - last > LINE_INTERVAL:
+            share = f"[{now.done:4.0%}] " if now.has_share else ""
+            print_status(f"{share}{now.phrase}{_left(now)}")
+            said, last = now.phrase, time.monotonic()
 
 
 def _left(now: Event) -> str:

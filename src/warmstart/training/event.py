@@ -10,6 +10,7 @@ from warmstart.quantities import format_number
 from warmstart.results.record import Evaluation, Run
 
 MIN_SHARE_OF_AN_UNTIMED_PLAN = 0.05  # done, before the time left is estimated from the clock alone
+PLANNING = "planning"  # what is done before there is a plan
 MIN_SHARE_FOR_ALARM = 0.25  # of the steps: evaluations before that say little
 
 
@@ -39,6 +40,22 @@ class Event:
     job: str = ""  # id of the run that is trained; empty: none
     evaluation: Evaluation | None = None  # on validation rows just before it, of the task itself
     finished: Run | None = None  # the run that is finished
+    planned: bool = False  # whether the whole is known, of which `done` is a share
+
+    @property
+    def has_share(self) -> bool:
+        """Whether it is known how much of the whole is done."""
+        return self.planned or self.done > 0
+
+    @property
+    def phrase(self) -> str:
+        """What is done, for people: before there is a plan that it is a share of, that it is for the plan.
+
+        >>> Event("measuring a few steps of full").phrase, Event("full, 80 rows", planned=True).phrase
+        ('planning: measuring a few steps of full', 'full, 80 rows')
+        """
+        known = self.has_share or self.doing.startswith(PLANNING)
+        return self.doing if known else f"{PLANNING}: {self.doing}"
 
 
 @dataclass
@@ -69,7 +86,7 @@ class Progress:
         left = (1 - share) * by_plan + share * by_clock if self.planned else None
         if not self.timed:
             left = by_clock if share >= MIN_SHARE_OF_AN_UNTIMED_PLAN else None
-        return Event(doing, share, left, message, step, job, evaluation, finished)
+        return Event(doing, share, left, message, step, job, evaluation, finished, planned=bool(self.planned))
 
 
 @dataclass(frozen=True)
