@@ -110,9 +110,9 @@ def demo(
 @app.command(cls=SectionedCommand)
 @command_options("check")
 def check(request: "Request", json_: Json = False) -> None:
-    """Check the data without training: task, columns and problems.
+    """Check the data: task, columns and problems.
 
-    Exits with code 2 if the data has errors.
+    Nothing is trained. Exits with code 2 if the data has errors.
     """
     from warmstart import api
     from warmstart.cli import print_results
@@ -129,9 +129,9 @@ def check(request: "Request", json_: Json = False) -> None:
 @app.command(cls=SectionedCommand)
 @command_options("plan")
 def plan(request: "Request", json_: Json = False, quiet: Quiet = False) -> None:
-    """Estimate time, memory, disk, energy and cost before training.
+    """Estimate time, memory and cost before training.
 
-    With --task and --rows instead of DATA, estimates come from the log of earlier runs.
+    Disk and energy too. With --task and --rows instead of DATA, estimates come from the log of earlier runs.
     """
     from warmstart import api
     from warmstart.cli import print_results
@@ -178,7 +178,10 @@ def advise(out: Out, request: "Request", json_: Json = False, quiet: Quiet = Fal
 @app.command(cls=SectionedCommand)
 @command_options("fit")
 def fit(out: Out, request: "Request", json_: Json = False, quiet: Quiet = False, dry_run: DryRun = False) -> None:
-    """Train one regime: search its learning rate, train, and score."""
+    """Train one regime and score it.
+
+    Its learning rate is searched first.
+    """
     from warmstart import api
     from warmstart.study.progress import run_with_progress
 

@@ -20,7 +20,7 @@ def _refit(
     quiet: option_types.Quiet = False,
     json_: option_types.Json = False,
 ) -> None:
-    """Train the winner of a study again, with its validation rows too.
+    """Train the winner again, on validation rows too.
 
     Its settings stay the same. The scores in the report remain those of the model before.
     """
@@ -46,7 +46,7 @@ def _export(
     model: option_types.Code = None,
     json_: option_types.Json = False,
 ) -> None:
-    """Export a model for other tools, and check its score there.
+    """Export a model for other tools.
 
     The export is kept only if it scores the same on the test rows: within 0.1 % of the metric, with --int8 within 1 %.
     """
@@ -71,9 +71,9 @@ def _push(
     public: option_types.Public = False,
     dry_run: option_types.DryRun = False,
 ) -> None:
-    """Upload an export with its model card to the Hugging Face Hub.
+    """Upload an export to the Hugging Face Hub.
 
-    The repository is private unless you pass --public. No other command uploads anything.
+    Its model card goes with it. The repository is private unless you pass --public. No other command uploads anything.
     """
     from warmstart.cli import print_results
     from warmstart.inference.export.push import check_export, push_export
@@ -97,9 +97,9 @@ def _serve(
     seconds: option_types.Timeout = 60,
     model: option_types.Code = None,
 ) -> None:
-    """Serve a model over HTTP: predictions, health, metrics and a page to try it.
+    """Serve a model over HTTP.
 
-    POST a row or a list of rows as JSON to /predict. A model that generates text also serves OpenAI clients at /v1.
+    There are predictions, health, metrics and a page to try the model. POST a row or a list of rows as JSON to /predict. A model that generates text also serves OpenAI clients at /v1.
     """
     from warmstart import api
     from warmstart.inference.serve import serve
