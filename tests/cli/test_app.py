@@ -83,7 +83,7 @@ def test_help_imports_nothing_heavy(environment: dict[str, str]) -> None:
     assert done.stdout.splitlines()[-1] == "[]"  # how fast, benchmarks/start.py tells
     assert done.stdout.startswith("Usage: warmstart")
     assert all(f"  {name} " in done.stdout for name in COMMANDS)
-    listed = done.stdout.partition("Commands:\n")[2].splitlines()
+    listed = done.stdout.partition("Commands:\n")[2].splitlines()[:-1]
     assert len(listed) >= len(COMMANDS) and all(line.endswith(".") and "..." not in line for line in listed)
 
 
