@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from warmstart.advice.longer_run import larger_budget_command, on_all_rows_command
-from warmstart.advice.phrases import error_beside, name_list, noise_phrase, scores
+from warmstart.advice.phrases import error_beside, name_list, noise_phrase, resamples_phrase, scores
 from warmstart.advice.ranking import Ranking, rank_regimes
 from warmstart.errors import join_phrases
 from warmstart.quantities import format_effort, format_interval_bounds, format_number, format_percent
@@ -61,7 +61,7 @@ def lead_of(comparison: Comparison) -> Lead | None:
     if ranking is None or ranking.nothing_right or not (ranking.ahead or len(ranking.rows) > 1 or not ranking.choices):
         return None
     leader = ranking.ahead or ranking.best
-    resamples = f"resamples of the test rows{' and seeds' if len(leader.seeds) > 1 else ''}"
+    resamples = resamples_phrase(comparison, leader)
     if ranking.ahead:
         share = ranking.comparison.paired_rows(leader, ranking.best).p_above_zero
         return Lead(leader.name, share, f"{resamples}: it is better than `{ranking.best.name}`")
