@@ -55,7 +55,9 @@ class Lead:
 
 
 def lead_of(comparison: Comparison) -> Lead | None:
-    """The lead of the best regime that the constraints allow; None if there is no regime to compare it with."""
+    """The lead of the best regime that the constraints allow; None if there is no regime to compare it with,
+    or one scores the same in every resample.
+    """
     barred = {each.regime for each in comparison.excluded if each.constraint != BUDGET}
     ranking = rank_regimes(comparison.without(barred) if barred else comparison)
     if ranking is None or ranking.nothing_right or not (ranking.ahead or len(ranking.rows) > 1 or not ranking.choices):
@@ -69,6 +71,8 @@ def lead_of(comparison: Comparison) -> Lead | None:
     if not ranking.choices and ranking.constant and not ranking.reaching and not not_run_in_time(comparison):
         than = f"it is better than the constant{f' by more than {small}' if comparison.min_effect else ''}"
         return Lead(leader.name, ranking.gain_over_constant, f"{resamples}: {than}")
+    if ranking.level:
+        return None
     among = f"of those that ran, it is best{f' or within {small} of the best' if comparison.min_effect else ''}"
     return Lead(leader.name, ranking.share([leader]), f"{resamples}: {among}")
 
