@@ -348,6 +348,8 @@ def _nothing_right(field: Ranking) -> Advice:
 def _nothing_allowed(comparison: Comparison) -> Advice:
     """Before training there was something to choose from, but the trained models are too large or too slow."""
     reasons = dict.fromkeys(f"`{each.regime}`: {each.reason}" for each in comparison.excluded)
+    cheap = [name for name in ("linear", "scratch-dnn") if name not in {each.regime for each in comparison.excluded}]
+    cheaper = f", such as --regimes {','.join(cheap)}" if cheap else ""
     return Advice(
         choice=None,
         verdict="nothing is allowed",
@@ -355,7 +357,7 @@ def _nothing_allowed(comparison: Comparison) -> Advice:
         reason=f"Nothing is allowed: {'; '.join(reasons)}.",
         also_fine=(),
         caveats=study_caveats(comparison),
-        next_step="Relax a constraint, or compare cheaper regimes, such as --regimes linear,scratch-dnn.",
+        next_step=f"Relax a constraint, or compare cheaper regimes{cheaper}.",
         predicted={"regime": None, "score": None, "interval": None},
         compute=compute_spent(comparison),
         constraints=constraint_cost(comparison, None),
