@@ -331,6 +331,16 @@ def test_where_all_are_wrong_the_cheapest_is_no_answer() -> None:
     assert lead_of(make_comparison([make_run(name, nothing) for name in ("lora", "full")])) is None
 
 
+def test_of_several_without_a_mistake_none_leads() -> None:
+    right = np.ones((24, 2))
+    made = [make_run(name, right, seed, flops=FLOPS[name]) for name in ("linear", "full") for seed in range(3)]
+    made += [make_run("constant", make_scores(np.repeat([1.0, 0.0], 12)), seed) for seed in range(3)]
+    comparison = make_comparison(made)
+    advice = advice_for(comparison)
+    assert (advice.verdict, advice.winner, lead_of(comparison)) == ("undecided", "linear", None)
+    assert "`linear` scores as well as any and is the cheapest candidate; `full` may be better by" in advice.reason
+
+
 def test_what_only_the_constant_gets_right_is_no_failure_of_all() -> None:
     nothing = np.column_stack([np.zeros(200), np.ones(200)])
     made = [make_run(name, nothing) for name in ("linear", "full")]

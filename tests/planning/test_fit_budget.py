@@ -47,6 +47,12 @@ def test_what_fits_is_not_cut(plan: RunPlan) -> None:
     assert fitted.cuts == () and fitted.options.seeds == 3 and fitted.sizes == plan.sizes == (700,)
 
 
+def test_of_repeated_splits_some_are_cut_and_called_so(plan: RunPlan) -> None:
+    assert "1 seed instead of 3" in within(plan, 0.3 * total_seconds(plan)).cuts
+    problem = replace(plan.problem, more_splits=(plan.problem.splits,) * 2)
+    assert "1 split instead of 3" in within(replace(plan, problem=problem), 0.3 * total_seconds(plan)).cuts
+
+
 def test_trials_are_cut_first_then_seeds_then_the_search(plan: RunPlan) -> None:
     seen: list[tuple[int, int, int]] = []
     seconds, fitted = total_seconds(plan), plan

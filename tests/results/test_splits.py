@@ -7,7 +7,10 @@ import pytest
 
 from tests.run_factory import make_comparison, make_run, make_scores
 from warmstart.advice.advise import advice_for
+from warmstart.advice.budget_cuts import lead_of
+from warmstart.advice.phrases import error_beside, splits_sentence
 from warmstart.results.bootstrap import Resampled, mean_score, resample, resample_splits, rows_to_settle
+from warmstart.results.comparison import Comparison
 from warmstart.types import Array
 
 ROWS, TESTED, TRAINED, INPUTS, SPLITS = 100, 20, 70, 8, 5
@@ -85,3 +88,39 @@ def test_grouped_splits_of_which_a_regime_finished_one_are_compared() -> None:
     assert found.row("full").seeds == (1, 2)
     wide = resample_splits([runs[0].scores], 100, groups=[np.arange(40) // 20]).interval
     assert wide.high - wide.low > 2 * np.subtract(*resample([runs[0].scores]).interval[::-1])
+
+
+def compared_on(splits: int, asked: int = 5) -> Comparison:
+    """A tie of two on so many of the splits that were asked for."""
+    random = np.random.default_rng(5)
+    levels = {"constant": 0.3, "linear": 0.7, "full": 0.7}
+    runs = [
+        make_run(name, make_scores((random.random(40) < level).astype(float)), seed)
+        for seed in range(splits)
+        for name, level in levels.items()
+    ]
+    return replace(make_comparison(runs), splits=asked)
+
+
+def test_splits_that_the_budget_left_out_are_not_said_to_be_run() -> None:
+    one, all_of_them = compared_on(1), compared_on(5)
+    advice = advice_for(one)
+    assert splits_sentence(one) == "" and "on 40 test rows\n" in repr(one)
+    assert advice.caveats[0].startswith("Only one of 5 splits: the intervals cover its test rows only")
+    assert "Run again with a larger --budget for all 5 splits" in advice.next_step and "--seeds" not in advice.next_step
+    assert "on 2 splits of the rows" in splits_sentence(compared_on(2))
+    assert advice_for(compared_on(2)).caveats[0].startswith("Only two of 5 splits")
+    said = advice_for(all_of_them)
+    assert "on 5 splits of the rows" in said.reason and not said.caveats and "seeds" not in said.next_step
+
+
+def test_what_splits_are_compared_by_is_no_test_row_of_one() -> None:
+    found = compared_on(5)
+    row, constant = found.row("linear"), found.row("constant")
+    share, other = f"{100 * row.score:.0f} %", f"{100 * constant.score:.0f} %"
+    assert error_beside(found, row, None) == f"right in {share} of the test rows of 5 splits"
+    assert error_beside(found, row, constant) == f"right in {share} of the test rows of 5 splits (`constant`: {other})"
+    lead = lead_of(found)
+    assert lead is not None and lead.meaning.startswith("resamples of the splits: ")
+    alone = lead_of(compared_on(1))
+    assert alone is not None and alone.meaning.startswith("resamples of the test rows: ")

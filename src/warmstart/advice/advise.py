@@ -27,7 +27,7 @@ from warmstart.advice.caveats import caveats_for, study_caveats
 from warmstart.advice.constraint_cost import ConstraintCost, constraint_cost
 from warmstart.advice.more_data import between_rows, crossover_sentences
 from warmstart.advice.next_steps import after_decision, settle, train_longer
-from warmstart.advice.old_rows import old_rows_sentence
+from warmstart.advice.old_rows import NEAR_ZERO, old_rows_sentence
 from warmstart.advice.phrases import (
     against_others,
     compared_with_others,
@@ -265,7 +265,8 @@ def _ahead_and_cheapest(field: Ranking, others: Sequence[Row]) -> str:
     most = {row.name: -field.difference(field.best, row).interval.low for row in others}
     gains = [f"`{name}` may be better by {format_number(gain)} at most" for name, gain in most.items() if gain > 0]
     gained = f"; {', '.join(gains)}" if gains else ""
-    return f"`{best}` is ahead and the cheapest candidate{gained}."
+    level = any(abs(field.difference(field.best, row).difference) <= NEAR_ZERO for row in others)
+    return f"`{best}` {'scores as well as any and is' if level else 'is ahead and'} the cheapest candidate{gained}."
 
 
 def _constant_stands(field: Ranking) -> Advice:
@@ -347,6 +348,8 @@ def _nothing_right(field: Ranking) -> Advice:
 def _nothing_allowed(comparison: Comparison) -> Advice:
     """Before training there was something to choose from, but the trained models are too large or too slow."""
     reasons = dict.fromkeys(f"`{each.regime}`: {each.reason}" for each in comparison.excluded)
+    cheap = [name for name in ("linear", "scratch-dnn") if name not in {each.regime for each in comparison.excluded}]
+    cheaper = f", such as --regimes {','.join(cheap)}" if cheap else ""
     return Advice(
         choice=None,
         verdict="nothing is allowed",
@@ -354,7 +357,7 @@ def _nothing_allowed(comparison: Comparison) -> Advice:
         reason=f"Nothing is allowed: {'; '.join(reasons)}.",
         also_fine=(),
         caveats=study_caveats(comparison),
-        next_step="Relax a constraint, or compare cheaper regimes, such as --regimes linear,scratch-dnn.",
+        next_step=f"Relax a constraint, or compare cheaper regimes{cheaper}.",
         predicted={"regime": None, "score": None, "interval": None},
         compute=compute_spent(comparison),
         constraints=constraint_cost(comparison, None),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from warmstart.advice.longer_run import larger_budget_command, on_all_rows_command
-from warmstart.advice.phrases import error_beside, name_list, noise_phrase, scores
+from warmstart.advice.phrases import error_beside, name_list, noise_phrase, resamples_phrase, scores
 from warmstart.advice.ranking import Ranking, rank_regimes
 from warmstart.errors import join_phrases
 from warmstart.quantities import format_effort, format_interval_bounds, format_number, format_percent
@@ -55,13 +55,15 @@ class Lead:
 
 
 def lead_of(comparison: Comparison) -> Lead | None:
-    """The lead of the best regime that the constraints allow; None if there is no regime to compare it with."""
+    """The lead of the best regime that the constraints allow; None if there is no regime to compare it with,
+    or one scores the same in every resample.
+    """
     barred = {each.regime for each in comparison.excluded if each.constraint != BUDGET}
     ranking = rank_regimes(comparison.without(barred) if barred else comparison)
     if ranking is None or ranking.nothing_right or not (ranking.ahead or len(ranking.rows) > 1 or not ranking.choices):
         return None
     leader = ranking.ahead or ranking.best
-    resamples = f"resamples of the test rows{' and seeds' if len(leader.seeds) > 1 else ''}"
+    resamples = resamples_phrase(comparison, leader)
     if ranking.ahead:
         share = ranking.comparison.paired_rows(leader, ranking.best).p_above_zero
         return Lead(leader.name, share, f"{resamples}: it is better than `{ranking.best.name}`")
@@ -69,6 +71,8 @@ def lead_of(comparison: Comparison) -> Lead | None:
     if not ranking.choices and ranking.constant and not ranking.reaching and not not_run_in_time(comparison):
         than = f"it is better than the constant{f' by more than {small}' if comparison.min_effect else ''}"
         return Lead(leader.name, ranking.gain_over_constant, f"{resamples}: {than}")
+    if ranking.level:
+        return None
     among = f"of those that ran, it is best{f' or within {small} of the best' if comparison.min_effect else ''}"
     return Lead(leader.name, ranking.share([leader]), f"{resamples}: {among}")
 

@@ -18,7 +18,9 @@ def caveats_for(field: Ranking, answer: Row) -> tuple[str, ...]:
     """Everything that limits an answer: what was cut, few seeds or groups, regimes without a score or not ranked."""
     caveats = []
     seeds = min(len(row.seeds) for row in (*field.rows, answer))
-    if seeds < FEWEST_SEEDS:
+    if seeds < FEWEST_SEEDS and field.comparison.splits > 1:
+        caveats.append(_few_splits(field, seeds))
+    elif seeds < FEWEST_SEEDS:
         caveats.append(
             f"{'Only one seed' if seeds == 1 else 'Only two seeds'}: the intervals cover the test rows only, not the"
             " variation between seeds and samples of training rows."
@@ -49,6 +51,13 @@ def caveats_for(field: Ranking, answer: Row) -> tuple[str, ...]:
     ]
     caveats += partial_caveats(field)
     return study_caveats(field.comparison, caveats)
+
+
+def _few_splits(field: Ranking, run: int) -> str:
+    asked = field.comparison.splits
+    if run == 1:
+        return f"Only one of {asked} splits: the intervals cover its test rows only, not the draw of the split."
+    return f"Only two of {asked} splits: they say little about how much splits differ."
 
 
 def study_caveats(comparison: Comparison, answer: Iterable[str] = ()) -> tuple[str, ...]:

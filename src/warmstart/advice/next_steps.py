@@ -28,7 +28,7 @@ def after_decision(field: Ranking, choice: Row, unfinished: Sequence[Row]) -> st
     after = f" {buy}" if buy else ""
     if len(choice.seeds) < FEWEST_SEEDS:
         ready = f"`{choice.name}` is ready for `warmstart predict`."
-        return f"For more confidence, run again with --seeds {FEWEST_SEEDS}; {ready}{after}"
+        return f"For more confidence, run again with {_more_runs(comparison)}; {ready}{after}"
     return f"Use it: `{choice.name}` is ready for `warmstart predict`.{after}"
 
 
@@ -63,11 +63,19 @@ def settle(field: Ranking, a: Row, b: Row) -> str:
     rows = need.rows if need.rows is not None and need.rows >= _FEW_ROWS * field.comparison.rows["test"] else None
     ways = [f"about {round_to_two_digits(rows):,} more test rows"] if rows is not None else []
     if seeds < FEWEST_SEEDS:
-        return f"Run again with --seeds {FEWEST_SEEDS}{f', and with {ways[0]}' if ways else ''}."
+        return f"Run again with {_more_runs(field.comparison)}{f', and with {ways[0]}' if ways else ''}."
     if need.seeds is not None:
         ways.append(f"--seeds {seeds + need.seeds} instead of {seeds}")
     if ways:
         return f"{capitalize_first(' or '.join(ways))} would probably settle it."
-    times = f"about {max(2, round_to_two_digits(round(need.times))):,} times as many test rows and seeds"
+    many = f"{max(2, round_to_two_digits(round(need.times))):,}"
+    times = f"about {many} times as many {'rows' if field.comparison.splits > 1 else 'test rows and seeds'}"
     hardly = ", which is hardly worth it" if need.times > _HARDLY_WORTH_IT else ""
     return f"It would take {times} to settle it{hardly}."
+
+
+def _more_runs(comparison: Comparison) -> str:
+    """What to type for enough seeds, or for the splits that the budget left out."""
+    return (
+        f"--seeds {FEWEST_SEEDS}" if comparison.splits == 1 else f"a larger --budget for all {comparison.splits} splits"
+    )

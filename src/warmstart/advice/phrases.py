@@ -36,6 +36,8 @@ def error_in_words(comparison: Comparison, row: Row) -> str:
     """How good a regime is, for readers who know no metrics: 'right in 60 of 100 test rows (60 %)'; '' if none fits."""
     if math.isnan(row.score):
         return ""
+    if comparison.metric == "accuracy" and comparison.splits_run > 1:
+        return f"right in {_percent_right(row)} of the test rows of {comparison.splits_run} splits"
     if comparison.metric == "accuracy":
         of = comparison.rows["test"]
         return f"right in {round(of * row.score):,} of {of:,} test rows ({_percent_right(row)})"
@@ -56,7 +58,8 @@ def error_beside(comparison: Comparison, row: Row, other: Row | None) -> str:
     if not own or not other or not others:
         return own
     if comparison.metric == "accuracy":
-        return f"{own.removesuffix(')')}; `{other.name}`: {_percent_right(other)})"
+        opened = f"{own.removesuffix(')')};" if own.endswith(")") else f"{own} ("
+        return f"{opened}{' ' * opened.endswith(';')}`{other.name}`: {_percent_right(other)})"
     return f"{own} (`{other.name}`: {others})"
 
 
@@ -160,10 +163,17 @@ def cut_to_fit(comparison: Comparison) -> str:
 
 def splits_sentence(comparison: Comparison) -> str:
     """That the rows were split several times; '' if they were split once."""
-    if comparison.splits == 1:
+    if comparison.splits_run == 1:
         return ""
-    many = f"{comparison.splits} splits of the rows"
+    many = f"{comparison.splits_run} splits of the rows"
     return f"Every regime was trained and tested on {many}: the intervals hold the draw of the split."
+
+
+def resamples_phrase(comparison: Comparison, row: Row) -> str:
+    """What the intervals of a row are made of: 'resamples of the test rows and seeds'."""
+    if len(row.seeds) > 1 and comparison.splits > 1:
+        return "resamples of the splits"
+    return f"resamples of the test rows{' and seeds' if len(row.seeds) > 1 else ''}"
 
 
 def compared_instead(comparison: Comparison) -> str:

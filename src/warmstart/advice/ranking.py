@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+
 from warmstart.results.bootstrap import holm
 from warmstart.results.comparison import CONSTANT, Comparison
 from warmstart.results.comparison_rows import Difference, Row
@@ -58,6 +60,15 @@ class Ranking:
         """Whether all regimes, the constant included, have the lowest score that there is, which is no answer."""
         worst = all(row.score == 0.0 for row in (*self.rows, self.constant) if row)
         return self.comparison.higher_is_better and worst
+
+    @property
+    def level(self) -> bool:
+        """Whether another regime scores as the best does in every resample, such as if both make no mistake."""
+        return any(
+            not np.ptp(self.comparison.paired(self.best.name, row.name, self.best.rows).draws)
+            and self.difference(self.best, row).difference == 0.0
+            for row in self.rows[1:]
+        )
 
     @property
     def families(self) -> set[str]:

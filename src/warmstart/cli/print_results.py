@@ -174,7 +174,9 @@ def show_study(done: "Study", as_json: bool) -> None:
     bounds = "90 % intervals" if done.raced else "95 % intervals"
     better = "higher" if comparison.higher_is_better else "lower"
     print_line("")
-    print_sentence(f"{comparison.metric}{unit}, {better} is better; {comparison.rows['test']:,} test rows, {bounds}")
+    of_each = f" of each of {comparison.splits_run} splits" if comparison.splits_run > 1 else ""
+    tested = f"{comparison.rows['test']:,} test rows{of_each}"
+    print_sentence(f"{comparison.metric}{unit}, {better} is better; {tested}, {bounds}")
     bases = dict.fromkeys(row.start for row in comparison.table if row.family != "scratch" and row.start != "-")
     if bases:
         print_sentence(f"pretrained weights (--base): {', '.join(bases)}", "  ")

@@ -321,7 +321,8 @@ def _said(asked: RunPlan, plan: RunPlan) -> tuple[str, ...]:
     if plan.scored < 1.0:
         cuts.append(f"{len(plan.splits.test):,} test rows scored instead of {len(asked.splits.test):,}")
     if plan.options.seeds < asked.options.seeds:
-        cuts.append(f"{plan.options.seeds} seed{'s' * (plan.options.seeds > 1)} instead of {asked.options.seeds}")
+        what = "split" if asked.problem.more_splits else "seed"
+        cuts.append(f"{plan.options.seeds} {what}{'s' * (plan.options.seeds > 1)} instead of {asked.options.seeds}")
     if plan.searches and plan.options.trials < asked.options.trials:
         cuts.append(
             f"each learning-rate search starts with {plan.options.trials} rates instead of {asked.options.trials}"

@@ -4,7 +4,6 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from itertools import combinations
 from statistics import fmean, median
 from typing import Any
@@ -37,6 +36,7 @@ from warmstart.results.old_scores import OldScore, old_score
 from warmstart.results.overfitting import Memorization, OverfittingGap, memorization, overfitting_gap
 from warmstart.results.record import Interval, Run
 from warmstart.results.refit_record import Refit
+from warmstart.runtime.environment import version
 from warmstart.types import Array
 
 CONSTANT = "constant"
@@ -154,7 +154,7 @@ class Comparison(Tabular):
         """The public `comparison.json`."""
         ranked = [row for row in self.table if row.failed is None]
         return {
-            "warmstart": _version(),
+            "warmstart": version("warmstart"),
             "task": self.task,
             "metric": self.metric,
             "higher_is_better": self.higher_is_better,
@@ -223,6 +223,11 @@ class Comparison(Tabular):
             for row in shown
         }
         return {name: runs for name, runs in found.items() if runs}
+
+    @property
+    def splits_run(self) -> int:
+        """Splits that were run: the budget may have left fewer than `splits`. 1: the rows were split once."""
+        return min(self.splits, len({run.seed for run in self.runs})) or 1
 
     @property
     def _first_seed(self) -> int:
@@ -411,10 +416,3 @@ def _why(failed: Sequence[Run], seeds: int) -> str:
 
 def _once(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(texts))
-
-
-def _version() -> str:
-    try:
-        return version("warmstart")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "0"

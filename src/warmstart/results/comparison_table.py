@@ -53,7 +53,7 @@ def comparison_display(comparison: "Comparison") -> Display:
     unit = f" of {comparison.units}" if comparison.units else ""
     test = comparison.rows.get("test", 0)
     headline = f"{comparison.metric}{unit} ({better} is better) on {test:,} test rows"
-    headline += f" of each of {comparison.splits} splits" if comparison.splits > 1 else ""
+    headline += f" of each of {comparison.splits_run} splits" if comparison.splits_run > 1 else ""
     failed = tuple(f"{row.name} failed: {row.failed}" for row in comparison.table if row.failed)
     stopped = any(not row.converged and not row.failed for row in comparison.table)
     notes = ("* still improving when it stopped",) if stopped else ()

@@ -12,9 +12,13 @@ from warmstart.results.refit_record import REFIT, load_refit
 
 
 def keep_winner(comparison: Comparison, advice: Advice, folder: Path) -> None:
-    """Write `winner/`: the model of `best_run`, or its refit on more rows, with the record of the run."""
+    """Write `winner/`: the model of `best_run`, or its refit on more rows, with the record of the run.
+
+    Without one there is no winner: what `keep_first_winner` left may be a model that the constraints do not allow.
+    """
     run, refit = best_run(comparison, advice), load_refit(folder / REFIT)
     if run is None:
+        shutil.rmtree(folder / "winner", ignore_errors=True)
         return
     model = folder / REFIT if refit and refit.run == run.id and not refit.rejected else None
     _hand_over(folder / "runs" / run.id, model, folder)
