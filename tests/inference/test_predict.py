@@ -174,6 +174,7 @@ GOOD = {"title": "lamp number 3 of 3", "size": 3.5, "day": "2023-01-04", "sold":
         (pd.Series(["a lamp"]), "texts alone were given"),
         (np.array(["a lamp"]), "texts alone were given"),
         ([{name: cell for name, cell in GOOD.items() if name != "size"}], "reads column 'size', which is not there"),
+        ([{"title": "a lamp", "day": "2023-01-04"}], "reads columns 'size', 'sold', which are not there"),
         ([{"Size" if name == "size" else name: cell for name, cell in GOOD.items()}], "reads column 'size'"),
         ([GOOD | {"size": 1j}], "column 'size'"),
         ([GOOD, None], "given together"),

@@ -170,9 +170,12 @@ class TrainedModel:
         missing = [column for column in schema.text if column not in known]
         needed = [column for column in missing if schema.task != "chat" or column.lower() not in OPTIONAL]
         if needed or len(missing) == len(schema.text):
+            lacking = needed or missing
+            which = f"column {lacking[0]!r}, which is"
+            if len(lacking) > 1:
+                which = f"columns {join_phrases(lacking, quote=True)}, which are"
             raise InputError(
-                f"{join_phrases(table.files, 3)}: the model reads column {missing[0]!r}, which is not there.",
-                did_you_mean(missing[0], known),
+                f"{join_phrases(table.files, 3)}: the model reads {which} not there.", did_you_mean(lacking[0], known)
             )
         columns = table.columns
         for name in schema.text if schema.task not in TEXT_OUT else ():

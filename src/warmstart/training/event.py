@@ -40,22 +40,22 @@ class Event:
     job: str = ""  # id of the run that is trained; empty: none
     evaluation: Evaluation | None = None  # on validation rows just before it, of the task itself
     finished: Run | None = None  # the run that is finished
-    planned: bool = False  # whether the whole is known, of which `done` is a share
+    planned: bool | None = None  # whether it is known what `done` is a share of; None: it is not planned yet
 
     @property
     def has_share(self) -> bool:
         """Whether it is known how much of the whole is done."""
-        return self.planned or self.done > 0
+        return bool(self.planned) or self.done > 0
 
     @property
     def phrase(self) -> str:
-        """What is done, for people: before there is a plan that it is a share of, that it is for the plan.
+        """What is done, for people. Of what is measured to make a plan, it says so.
 
-        >>> Event("measuring a few steps of full").phrase, Event("full, 80 rows", planned=True).phrase
-        ('planning: measuring a few steps of full', 'full, 80 rows')
+        >>> Event("measuring a few steps of full").phrase, Progress().event("linear, 80 rows").phrase
+        ('planning: measuring a few steps of full', 'linear, 80 rows')
         """
-        known = self.has_share or self.doing.startswith(PLANNING)
-        return self.doing if known else f"{PLANNING}: {self.doing}"
+        known = self.planned is not None or self.done or self.message
+        return self.doing if known or self.doing == PLANNING else f"{PLANNING}: {self.doing}"
 
 
 @dataclass
