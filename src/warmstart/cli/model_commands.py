@@ -99,7 +99,8 @@ def _serve(
 ) -> None:
     """Serve a model over HTTP.
 
-    There are predictions, health, metrics and a page to try the model. POST a row or a list of rows as JSON to /predict. A model that generates text also serves OpenAI clients at /v1.
+    There are predictions, health, metrics and a page to try the model. POST a row or a list of rows as JSON to
+    /predict. A model that generates text also serves OpenAI clients at /v1.
     """
     from warmstart import api
     from warmstart.inference.serve import serve
