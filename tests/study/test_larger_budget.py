@@ -9,11 +9,15 @@ import pytest
 import warmstart
 from tests.cli_base import call, products
 from warmstart import api
+from warmstart.baselines.baseline import FitData, Fitted
+from warmstart.baselines.baselines import FIT_BASELINE
 from warmstart.errors import UsageError
 from warmstart.models.pretrained.base import Base
 from warmstart.request.request import load_request
+from warmstart.study import first_model
 from warmstart.study.compare import LENGTHS_FILE, ComparisonJobs
 from warmstart.study.jobs import DROPPED_FILE
+from warmstart.training.event import OutOfTime
 
 QUICK: dict[str, Any] = {"regimes": ("constant", "linear", "full"), "seeds": 1, "trials": 1, "length": 0.03}
 NAMES = {"constant", "linear", "full"}
@@ -53,6 +57,31 @@ def test_what_there_was_no_time_for_is_trained_and_nothing_else(dropped: Path) -
     assert json.loads((dropped / LENGTHS_FILE).read_text())["b"] and not (dropped / DROPPED_FILE).exists()
     request = load_request(dropped)
     assert request.budget == 3600 and json.loads((dropped / "plan.json").read_text())["asked_budget"] == 3600
+
+
+def test_a_baseline_that_runs_out_of_time_is_dropped_and_the_others_run(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `prompted` does, which asks a base: it is not begun again and again."""
+    began: list[int] = []
+
+    def late(data: FitData) -> Fitted:
+        began.append(data.seed)
+        assert len(began) < 5, "it is begun without end"
+        raise OutOfTime
+
+    monkeypatch.setitem(FIT_BASELINE, "embedded", late)
+    monkeypatch.setattr(first_model, "WITHOUT_NETWORK", {"constant", "linear"})  # nor is `prompted` fitted before
+    regimes = ("embedded", "constant", "linear", "full")
+    data, out = products(tmp_path / "products.csv"), tmp_path / "study"
+    wanted: dict[str, Any] = QUICK | {"regimes": regimes, "base": base.location, "budget": 600}
+    study = warmstart.compare(data, "price", out, log=False, quiet=True, **wanted)
+    assert len(began) == 1 and {run.regime for run in api.finished(out)} == {"constant", "linear"}
+    assert "embedded" in " ".join(study.comparison.cuts) and "full" in " ".join(study.comparison.cuts)
+    assert {"embedded", "full"} <= {each.regime for each in study.comparison.excluded}
+    monkeypatch.undo()
+    again = warmstart.resume(out, budget="1h", quiet=True)
+    assert isinstance(again, type(study)) and {"embedded", "full"} <= set(again.comparison.names)
 
 
 def test_a_kill_between_the_two_loses_nothing(dropped: Path) -> None:

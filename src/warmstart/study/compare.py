@@ -41,6 +41,7 @@ from warmstart.study.jobs import (
     Executor,
     FixedJobs,
     StudyState,
+    dropped_jobs,
     run_jobs,
     search_job,
     train_job,
@@ -75,8 +76,10 @@ class ComparisonJobs:
 
     def next_jobs(self, results: Results) -> Sequence[Job]:
         """The missing jobs of the first group that is not finished; at the end an ensemble per seed."""
+        # A baseline that asks a base and ran out of time is not begun again; the others take next to none.
+        dropped = {job.id for job in baseline_jobs(self.study.plan)} & set(dropped_jobs(self.study.folder))
         for group in self._groups(results):
-            missing = [job for job in group if job.id not in results]
+            missing = [job for job in group if job.id not in results and job.id not in dropped]
             if missing and self._too_late(missing):
                 break
             if missing:
@@ -332,13 +335,16 @@ def _without_dropped(comparison: Comparison, study: StudyState) -> Comparison:
     plan = study.plan
     if not world().on_main((study.folder / DROPPED_FILE).exists):
         return comparison
-    wanted = [(name, rows) for name in plan.networks for rows in plan.sizes_of(name)]
     runs = {(run.regime, run.rows, run.seed) for run in comparison.runs}
+    wanted = [(name, rows) for name in plan.networks for rows in plan.sizes_of(name)]
+    late = set(dropped_jobs(study.folder))
+    baselines = [job for job in baseline_jobs(plan) if job.id in late]
+    wanted += dict.fromkeys((job.regime, job.data.rows) for job in baselines)
     lacking = [f"`{n}` on {rows:,} rows" for n, rows in wanted if any((n, rows, s) not in runs for s in plan.seeds)]
     if not lacking:
         return comparison
     said = f"dropped, because the machine was slower than measured: {join_phrases(lacking)}"
-    unseen = [name for name in plan.networks if name not in comparison.names]
+    unseen = [name for name in dict(wanted) if name not in comparison.names]
     reason = "the machine was too slow to run it within the budget"
     out = tuple(Excluded(name, BUDGET, reason) for name in unseen)
     cuts = (said, *cuts_as_run(plan, {run[:2] for run in runs}))

@@ -36,7 +36,7 @@ from warmstart.runs.run import TunedRegime, failed_run, tried_settings
 from warmstart.runs.search import transfer
 from warmstart.runtime import supervisor
 from warmstart.runtime.distributed import world
-from warmstart.runtime.files import write_json
+from warmstart.runtime.files import read_json, write_json
 from warmstart.training.event import Event, Expected, JobProgress, OutOfTime, Progress
 from warmstart.training.frozen_prefix import SharedData
 
@@ -231,7 +231,8 @@ def train_job(plan: RunPlan, name: str, rows: int, seed: int, search: str | None
 
 def run_jobs(study: StudyState, strategy: Strategy) -> Generator[Event, None, None]:
     """Run the jobs that the strategy requests until it requests no more; returns the study's results."""
-    while jobs := strategy.next_jobs(study.results):
+    late: set[str] = set()  # that ran out of time: not begun again
+    while jobs := [job for job in strategy.next_jobs(study.results) if job.id not in late]:
         study.progress.planned += sum(study.seconds_of(job) for job in jobs if job.kind == "train" and job.length > 1)
         later = strategy.certain_jobs() if study.executor.workers > 1 else ()
         for place, job in enumerate(jobs, 1):
@@ -252,7 +253,8 @@ def run_jobs(study: StudyState, strategy: Strategy) -> Generator[Event, None, No
                 else:
                     done = yield from run(job, context, folder)
             except OutOfTime:  # what it has saved stays, for a study that gets more time
-                write_json(study.folder / DROPPED_FILE, [job.id])
+                late.add(job.id)
+                write_json(study.folder / DROPPED_FILE, [*dropped_jobs(study.folder), job.id])
                 break
             finally:
                 context.run_data.shared.deadline = math.inf  # for whoever reads the rows after the jobs
@@ -263,6 +265,12 @@ def run_jobs(study: StudyState, strategy: Strategy) -> Generator[Event, None, No
             ahead = study.executor.ahead(study)
             said = "" if before else _summary(done)  # it was said when it ended
             yield study.progress.event(job.doing, ahead, message=said, finished=done)
+
+
+def dropped_jobs(folder: Path) -> list[str]:
+    """Ids of the jobs of a study that there was no time for."""
+    path = folder / DROPPED_FILE
+    return read_json(path, list[str]) if path.exists() else []
 
 
 def _summary(done: Run) -> str:
