@@ -267,7 +267,12 @@ def test_a_base_that_takes_most_of_the_budget_to_read_all_rows_is_not_read(plan:
     seconds = seconds_of_embedding(read, "embedded")
     assert seconds > 0
     lost = next(each for each in within(read, 1.5 * seconds).excluded if each.regime == "embedded")
-    assert re.search(r"reading all rows with the base .*--budget \d+m would be", lost.reason)
+    found = re.search(r"reading all rows with the base .*--budget (\d+)m would be", lost.reason)
+    assert found
+    later = within(replace(read, spent=900.0), 1.5 * seconds)
+    again = next(each for each in later.excluded if each.regime == "embedded")
+    more = re.search(r"--budget (\d+)m", again.reason)
+    assert more and int(more[1]) == int(found[1]) + 14, "what planning took is part of the budget"
     assert "embedded" in within(read, 1.8 * seconds).names
 
 

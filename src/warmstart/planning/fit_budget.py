@@ -234,18 +234,17 @@ def _not_run(plan: RunPlan, name: str, rows: int, seconds: float) -> Excluded:
     """Why a regime does not run, and the budget it needs, if it and all cheaper ones take so many seconds."""
     steps = plan.config(plan.regime(name, rows), rows, 0).steps
     share = (1 - RESERVE) * plan.for_jobs / plan.options.budget
-    planning = 0.0 if plan.options.by_compute else max(plan.spent, MEASURING)
-    enough = _as_flag(plan, (BUDGET_MARGIN * seconds + seconds_without_training(plan)) / share + planning)
+    enough = _as_flag(plan, (BUDGET_MARGIN * seconds + seconds_without_training(plan)) / share)
     lacking = "compute" if plan.options.by_compute else "time"
     reason = f"there was no {lacking} for {steps:,} steps on {rows:,} rows; {enough} would be enough"
     return Excluded(name, BUDGET, reason)
 
 
 def _as_flag(plan: RunPlan, seconds: float) -> str:
-    """A budget as it is typed, rounded up."""
+    """A budget as it is typed, rounded up: for so many seconds after planning, which takes a part of it too."""
     if plan.options.by_compute:
         return f"--compute {math.ceil(seconds * REFERENCE_FLOPS / 1e12)}TFLOP"
-    return f"--budget {math.ceil(seconds / 60)}m"
+    return f"--budget {math.ceil((seconds + max(plan.spent, MEASURING)) / 60)}m"
 
 
 def _lighter_rows(plan: RunPlan) -> Iterator[RunPlan]:
