@@ -93,7 +93,7 @@ def test_a_busy_machine_drops_the_end_of_the_list_and_says_so(
     long_ago = compare.time.perf_counter() - 1000.0
     study, order = carried_out(plan, tmp_path, began=long_ago)
     assert order == [] and "linear-r84-s0" in study.results.runs, "baselines are never dropped"
-    found = compare.make_comparison(plan, list(study.results.runs.values()), tmp_path)
+    found = compare.make_comparison(plan, list(study.results.runs.values()))
     found = compare._without_dropped(found, study)
     assert found.cuts[0].startswith("dropped, because the machine was slower than measured: `frozen` on 20 rows")
     assert {each.regime for each in found.excluded} == {"frozen", "full"}
@@ -135,7 +135,7 @@ def test_too_few_steps_to_learn_are_not_a_failure(
 ) -> None:
     monkeypatch.setattr(ComparisonJobs, "_has_room", lambda *_: False)
     study, _ = carried_out(plan, tmp_path)
-    found = compare.make_comparison(plan, list(study.results.runs.values()), tmp_path)
+    found = compare.make_comparison(plan, list(study.results.runs.values()))
     assert "full" not in found.names and study.results.runs["full-r40-s0"].failed
     assert [(each.regime, each.constraint) for each in found.excluded] == [("full", "budget")]
     assert found.excluded[0].reason.endswith("steps on 40 rows were too few to beat the constant")
@@ -180,7 +180,7 @@ def test_a_network_still_training_when_the_budget_is_spent_is_stopped_and_goes_o
     assert order == ["frozen-r84-s0", "frozen-r20-s0", "frozen-r40-s0"]
     assert not (tmp_path / "runs" / "full-r20-s0" / "run.json").exists()
     assert list((tmp_path / "runs" / "full-r20-s0" / "checkpoint").iterdir()), "saved, as after Ctrl-C"
-    found = compare._without_dropped(compare.make_comparison(plan, list(study.results.runs.values()), tmp_path), study)
+    found = compare._without_dropped(compare.make_comparison(plan, list(study.results.runs.values())), study)
     assert found.cuts[0].startswith(
         "dropped, because the machine was slower than measured: `full` on 20 rows, `full` on 40 rows"
     )

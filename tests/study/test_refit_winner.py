@@ -131,7 +131,7 @@ def test_it_is_not_stopped_when_the_budget_is_spent_meanwhile(base: Base, folder
     options = replace(QUICK, regimes=("constant", "frozen"), trials=1, refit="none")
     study = run_to_end(begin_study(first_plan(tiny_problem(CLASSES, base), options), folder))
     run_to_end(run_jobs(study, ComparisonJobs(study)))
-    comparison = make_comparison(study.plan, list(study.results.runs.values()), folder)
+    comparison = make_comparison(study.plan, list(study.results.runs.values()))
     study.plan = replace(study.plan, options=replace(options, refit="validation"))
     study.deadline = -math.inf
     study.shared._stored.clear()  # the frozen layers read all rows again
