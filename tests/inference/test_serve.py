@@ -77,7 +77,7 @@ def test_predictions_are_those_of_predict(client: TestClient, priced: TrainedMod
 
 def test_what_cannot_be_read_is_said_as_predict_says_it(client: TestClient) -> None:
     for content, status, says in (
-        ([{"titel": "a"}], 422, "which is not there"),
+        ([{"titel": "a"}], 422, "not there"),
         ([{TABLE: "a", "weight": 1}, "a text"], 422, "given together"),
         (["a text"], 422, "texts alone were given"),
         ([1], 422, "neither an object of its columns nor a text"),
