@@ -10,6 +10,7 @@ from tests.run_factory import make_comparison, make_curve_runs, make_run, make_s
 from warmstart.advice.advise import advice_for
 from warmstart.advice.budget_cuts import lead_of, winner_sentence
 from warmstart.advice.ranking import rank_regimes
+from warmstart.quantities import format_interval_bounds, format_number
 from warmstart.results.comparison import Comparison
 from warmstart.results.constraints import Excluded
 from warmstart.results.record import Run
@@ -65,6 +66,12 @@ def test_of_a_single_size_nothing_is_predicted_and_the_same_rows_decide() -> Non
     alike = advice_for(seen_on((100,), full=(1.0, 0.1)))
     assert alike.verdict == "undecided"
     assert "of 1,600 rows, too few to predict its score on all (on 100 rows it is better" in alike.reason
+    behind = [seen_on((100,), full=(first, 0.1)) for first in np.linspace(1.0, 1.3, 13)]
+    found = next(each for each in behind if each.difference("full", "linear").difference < 0)
+    less = found.difference("linear", "full")
+    words = f"(on 100 rows it is worse than `linear` by {format_number(less.difference)} "
+    advice = advice_for(found)
+    assert words + format_interval_bounds(less.interval) in f"{advice.reason} {' '.join(advice.caveats)}"
 
 
 def test_nothing_is_predicted_for_more_than_ten_times_the_rows() -> None:

@@ -106,8 +106,10 @@ def _at_common_rows(ranking: Ranking, row: Row) -> str:
     comparison, best = ranking.comparison, ranking.best
     if row.name in comparison.predictions or not comparison.common_rows(row.name, best.name):
         return ""
-    found = comparison.difference(row.name, best.name)
-    return f" (on {found.rows:,} rows it is better than `{best.name}` by {noise_phrase(found)})"
+    found, how = comparison.difference(row.name, best.name), "better"
+    if found.difference < 0:
+        found, how = comparison.difference(best.name, row.name), "worse"
+    return f" (on {found.rows:,} rows it is {how} than `{best.name}` by {noise_phrase(found)})"
 
 
 def what_would_tell(ranking: Ranking, rivals: Sequence[Row]) -> str:
