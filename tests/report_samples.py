@@ -223,3 +223,11 @@ def crossing() -> Comparison:
     numbers = list(range(500))
     columns = {"row": numbers, "target": numbers, "prediction": numbers}
     return make_comparison([replace(run, predictions=columns) for run in made])
+
+
+def label_sets() -> Run:
+    """A run with three rows of several labels each, some missed and some invented."""
+    sets = {"row": [1, 2, 3], "target": [["a", "b"], ["a"], ["a"]], "prediction": [["a"], ["a", "c"], []]}
+    sets |= {"probability": [[0.9], [0.8, 0.61], []]}  # of each label, as `Classification.predictions` gives them
+    run = study("classification", only=["linear"]).runs[0]
+    return replace(run, predictions=sets, scores=np.array([[2.0, 3.0], [2.0, 3.0], [0.0, 1.0]]))

@@ -14,13 +14,11 @@ import numpy as np
 import pytest
 from plotly.offline import get_plotlyjs
 
-from tests.report_samples import CLASSES, FINDINGS, REGIMES, advice, crossing, examples, renamed, study
+from tests.report_samples import CLASSES, FINDINGS, REGIMES, advice, crossing, examples, label_sets, renamed, study
 from tests.run_factory import make_retention
 from warmstart.advice.advise import advice_for
 from warmstart.data.rows.findings import Finding
-from warmstart.reporting import formatting
 from warmstart.reporting.entries import entries_of
-from warmstart.reporting.mistakes import confused_pairs, confusion_matrix, labels, worst
 from warmstart.reporting.plots import score_against_compute
 from warmstart.reporting.render import render
 from warmstart.results.comparison import Comparison
@@ -388,47 +386,8 @@ def test_compute_counts_a_shared_search_once() -> None:
     assert "3 runs and 8 trials" in drawn(study(runs=(*comparison.runs, combined))).text, "its members were paid for"
 
 
-def test_worst_examples_are_the_largest_errors() -> None:
-    run = study(only=["linear"]).runs[0]
-    found = worst(run, higher_is_better=False, examples=None)
-    assert [example.error for example in found] == sorted(run.scores[:, 0].tolist(), reverse=True)[: len(found)]
-    assert found[0].text is None
-
-
-def test_worst_examples_of_a_classifier_are_its_surest_mistakes() -> None:
-    run = study("classification", only=["linear"]).runs[0]
-    found = worst(run, higher_is_better=True, examples={})
-    wrong = np.asarray(run.predictions["probability"])[run.scores[:, 0] == 0]
-    assert found[0].beside == formatting.format_probability(wrong.max())
-    assert all(example.target != example.prediction for example in found)
-
-
-def test_confusions_add_up() -> None:
-    run = study("classification", only=["linear"]).runs[0]
-    matrix = confusion_matrix(run)
-    right = sum(matrix.counts[i][i] for i in range(len(matrix.classes)))
-    shown = sum(map(sum, matrix.counts))
-    of_shown = [
-        t == p
-        for t, p in zip(run.predictions["target"], run.predictions["prediction"], strict=True)
-        if t in matrix.classes
-    ]
-    assert (right, shown) == (sum(of_shown), len(of_shown))
-    assert confused_pairs(run)[0].count == max(pair.count for pair in confused_pairs(run))
-
-
-def test_label_sets_are_counted_by_label() -> None:
-    run = study("classification", only=["linear"]).runs[0]
-    sets = {"row": [1, 2, 3], "target": [["a", "b"], ["a"], ["a"]], "prediction": [["a"], ["a", "c"], []]}
-    sets |= {"probability": [[0.9], [0.8, 0.61], []]}  # of each label, as `Classification.predictions` gives them
-    several = replace(run, predictions=sets, scores=np.array([[2.0, 3.0], [2.0, 3.0], [0.0, 1.0]]))
-    assert {(label.name, label.there, label.missed, label.invented) for label in labels(several)} == {
-        ("a", 3, 1, 0),
-        ("b", 1, 1, 0),
-        ("c", 0, 0, 1),
-    }
-    assert [each.row for each in worst(several, higher_is_better=True, examples=None)] == [3, 1, 2]
-    text = drawn(study("classification", runs=(several,))).text
+def test_label_sets_are_told_apart_by_commas() -> None:
+    text = drawn(study("classification", runs=(label_sets(),))).text
     assert "Labels with the most errors" in text and "a, b" in text and "80 %, 61 %" in text.replace("\u00a0", " ")
 
 

